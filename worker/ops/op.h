@@ -163,8 +163,8 @@ int op_axis(int64_t axis, int rank, int *ret, struct err *e);
 int op_broadcast(const struct tensor *const *in, int n, struct tensor *ret, struct err *e);
 /* Output 0 has input 0's type and dims. */
 int op_shape_same(struct op_ctx *c, struct err *e);
-/* The int64/int32 elements of a constant input (or of an ints attribute when in is NULL) into
- * ret[max]; *ret_n. SHAPE_WAITS when the input has no data yet. */
+/* The elements of a constant int64 or int32 list (or scalar) into ret[max]; *ret_n, 0 for an
+ * absent input (NULL). SHAPE_WAITS when the input has no data yet. */
 int op_ints(const struct tensor *in, int64_t *ret, int max, int *ret_n, struct err *e);
 
 #endif
