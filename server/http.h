@@ -64,6 +64,10 @@ const char *req_header(const struct req *r, const char *name); /* NULL if absent
 int req_only_query(struct req *r, const char *const *names, size_t n);
 const json_t *req_json(const struct req *r);          /* BODY_JSON; never NULL there */
 const struct upload *req_upload(const struct req *r); /* NULL if the body was JSON */
+/* The file is the caller's from now on, to be moved or removed. */
+void upload_keep(struct req *r);
+/* The file becomes the blob of its digest (server/blobs.h); then done, on the loop thread. */
+void upload_to_blobs(struct req *r, void (*done)(struct req *r, const struct err *e));
 /* The raw body's SHA-256 in hex (BODY_JSON), for Idempotency-Key. */
 const char *req_body_sha256(const struct req *r);
 void req_on_close(struct req *r, void (*fn)(struct req *r, void *ctx), void *ctx);
@@ -102,13 +106,19 @@ struct http_opts {
     const char *tmp_dir;
     uint64_t upload_max; /* bytes */
     int connections_max;
-    int header_deadline_ms, body_min_rate, idle_ms; /* against slow clients */
+    /* Against slow clients: a request's headers must be in after header_deadline_ms; a body must
+     * bring body_min_rate bytes/s over every idle_ms; a reader must take something, and a client
+     * that keeps its connection must ask something, within idle_ms. 0: 4 s, 64 KiB/s, 30 s. */
+    int header_deadline_ms, body_min_rate, idle_ms;
+    const struct route *const *tables; /* NULL: route_tables */
 };
 int http_start(uv_loop_t *loop, struct server *s, const struct http_opts *o, struct http **ret,
                struct err *e);
 int http_port(const struct http *h);
 /* Stops accepting, ends streams, lets replies finish (at most deadline_ms), then calls done. */
 void http_drain(struct http *h, int deadline_ms, void (*done)(void *ctx), void *ctx);
+bool http_draining(const struct http *h);
+/* Last of all, when nobody is left who might still reply to a request. */
 void http_free(struct http *h);
 
 #endif
