@@ -52,6 +52,7 @@ gen_files := $(gen_proto) $(B)/gen/ops_table.c $(B)/gen/schema_sql.c $(B)/gen/op
 mains := server/main.c worker/jobs/main.c cli/main.c
 
 .SECONDARY:
+.DELETE_ON_ERROR:
 .PHONY: all demo run test test-models test-long clean setup format check-format check-layers help
 all: $(B)/ptqd $(B)/ptq-worker $(B)/ptq
 
@@ -98,9 +99,15 @@ $(B)/gen/ops_table.c: $(patsubst %,worker/ops/%.c,$(ops_files)) Makefile
 $(B)/gen/schema_sql.c: schema.sql scripts/embed
 	@mkdir -p $(@D)
 	$(Q)scripts/embed schema_sql $< > $@
-$(B)/gen/openapi_json.c: api/openapi.yaml scripts/embed scripts/yaml2json
+$(B)/gen/openapi.json: api/openapi.yaml build/tools/yaml2json
 	@mkdir -p $(@D)
-	$(Q)scripts/yaml2json $< > $(B)/gen/openapi.json && scripts/embed openapi_json $(B)/gen/openapi.json > $@
+	$(Q)build/tools/yaml2json $< > $@
+$(B)/gen/openapi_json.c: $(B)/gen/openapi.json scripts/embed
+	$(Q)scripts/embed openapi_json $< > $@
+# A tool of the build itself, so never sanitized.
+build/tools/yaml2json: tools/yaml2json.c
+	@mkdir -p $(@D)
+	$(Q)$(CC) -std=gnu11 -O1 -Wall -Wextra -Werror -o $@ $< $(call pkgs,libs,yaml-0.1 jansson)
 
 include $(wildcard mk/*.mk)
 

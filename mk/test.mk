@@ -1,0 +1,31 @@
+# Tests. `make unit T=text` runs the unit tests whose name holds the text.
+T ?=
+PTQ_MODELS ?= $(abspath ../shared/models)
+# One BLAS thread: the tests fork, and run two at a time.
+unit_env := OPENBLAS_NUM_THREADS=1
+
+obj_unit := $(call obj,$(src_unit))
+# A test needs no prototype: the table made from the symbols declares it.
+$(B)/obj/tests/%.o: CFLAGS += -Wno-missing-prototypes
+
+.PHONY: unit
+unit: $(B)/unit-tests ## the unit tests (T=text: those whose name holds it; SAN=1: sanitized)
+	$(Q)$(unit_env) $< $(T)
+
+# Changes only when a file comes or goes.
+$(B)/gen/tests.list: FORCE
+	@mkdir -p $(@D)
+	$(Q)echo '$(obj_unit)' | cmp -s - $@ || echo '$(obj_unit)' > $@
+.PHONY: FORCE
+
+$(B)/gen/tests_table.c: $(obj_unit) $(B)/gen/tests.list mk/test.mk
+	@mkdir -p $(@D)
+	$(Q){ echo '#include "tests/test.h"'; \
+	  nm -g --defined-only $(obj_unit) | awk '$$2 == "T" && $$3 ~ /^test_.*__/ { print $$3 }' | sort > $@.names; \
+	  sed 's/.*/void &(void);/' $@.names; \
+	  echo 'const struct test_row test_table[] = {'; \
+	  sed 's/test_\(.*\)/    {"\1", test_\1},/' $@.names; echo '    {0}};'; } > $@
+
+$(B)/unit-tests: $(obj_unit) $(call obj,tests/runner.c tests/checks.c) $(B)/obj/gen/tests_table.o \
+                 $(B)/libworker.a $(B)/libserver.a $(B)/libcli.a $(B)/libcommon.a
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(libs_worker) $(libs_server) $(libs_cli) $(libs_common)
