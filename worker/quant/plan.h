@@ -27,9 +27,12 @@ struct calib {
     bool affine;                       /* thresholds are [lo, hi] */
     int axis;                          /* channel axis of the value, or -1: per tensor */
     int group;
-    int n_thresholds; /* 0: not calibrated yet; 1; C; or 2 when affine */
+    int n_thresholds; /* 0: not calibrated yet; 1; C; or 2 when affine per tensor. Affine along an
+                         axis: C times the upper end of [0, T], zero point -128 */
     const float *thresholds;
     float dequantize_scale; /* > 0: per-channel activation folded into weights (spec §2); else 0 */
+    int n_fold;             /* a Conv's weight behind such an activation: its input channels, all */
+    const float *fold;      /* groups together, and r of each: quantized as fake_quant(w·r)/r */
 };
 
 struct plan {
@@ -43,6 +46,8 @@ struct plan {
 struct plan *plan_new(const struct graph *g, struct arena *a, int max_calibs);
 /* Deep: changing the copy leaves the original alone. */
 struct plan *plan_copy(const struct plan *p, struct arena *a);
+/* The same with room for so many more calibrations behind the last. */
+struct plan *plan_copy_room(const struct plan *p, struct arena *a, int room);
 int plan_find(const struct plan *p, const char *calib_name); /* -1 if there is none */
 /* Over everything that changes a result: names, qtypes, thresholds, switches, ports. */
 void plan_digest(const struct plan *p, struct digest *ret);
