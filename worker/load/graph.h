@@ -1,7 +1,9 @@
 /*
  * The graph: built once by load/model.c and the passes of load/optimize/, then frozen and only
  * read. Nodes are in topological order. A value is a name with one producer: a node's output, a
- * graph input, or a constant. Everything lives in the graph's arena.
+ * graph input, or a constant. Values are in topological order too: inputs, outer values, then per
+ * node the constants it is the first to read, and its outputs. Everything lives in the graph's
+ * arena; constants may be views into the mapped file, aligned to their element size.
  */
 #ifndef PTQ_WORKER_LOAD_GRAPH_H
 #define PTQ_WORKER_LOAD_GRAPH_H
@@ -47,11 +49,13 @@ enum { VALUE_NONE = -1 }; /* an optional input or output that is absent */
 
 struct value {
     const char *name;
-    struct tensor type;       /* type, dims (-1 = unknown), data = the bytes of a constant */
+    struct tensor type;       /* type, dims (-1 = unknown), data = the bytes of a constant;
+                                 DT_NONE: not even the rank is known */
     const char **dim_names;   /* graph inputs: a symbolic dim's name or NULL, per dim; or NULL */
     int producer;             /* node index, or -1: graph input or constant */
     int outer;                /* in a subgraph: the parent graph's value it stands for, or -1 */
-    int n_readers;            /* node inputs that read it; a node that reads twice counts twice */
+    int n_readers;            /* node inputs that read it; a node that reads twice counts twice;
+                                 what a node's subgraphs read counts as read by the node */
     const int *readers;       /* node indices, ascending */
     bool is_input, is_output; /* of the graph */
 };
