@@ -10,17 +10,26 @@
 #include "common/err.h"
 
 struct blobs;
+struct conf;
 struct db;
+struct dispatch;
 struct http;
+struct hub;
+struct inspections;
 
 struct server {
     uv_loop_t *loop;
+    const struct conf *conf;
     const char *data_dir; /* absolute */
+    const char *work_dir; /* DIR/work: a folder a running job */
     struct db *db;
     struct blobs *blobs;
     struct http *http;
-    uint64_t upload_max; /* bytes */
-    bool draining;       /* from SIGTERM on: nothing new is begun */
+    struct hub *hub;                 /* live event streams: stream.h */
+    struct dispatch *dispatch;       /* jobs and their workers: dispatch.h */
+    struct inspections *inspections; /* uploads being looked at: inspect.h */
+    uint64_t upload_max;             /* bytes */
+    bool draining;                   /* from SIGTERM on: nothing new is begun */
 };
 
 /* What /readyz asks, one row a check; rows end with { 0 }. server/api_meta.c lists them. */
