@@ -29,11 +29,12 @@ struct conv_desc {
     float act_min, act_max; /* ACT_CLIP */
 };
 
-/* C[m,n] = A[m,k] · B[k,n] (+ bias[n]); row-major; B may be given as its transpose [n,k]. */
+/* C[m,n] = alpha · A[m,k] · B[k,n] + beta · C; row-major and dense; A may be given as its transpose
+ * [k,m], B as [n,k]. With beta 0, C is not read. */
 struct gemm_desc {
     int64_t m, n, k;
     bool a_transposed, b_transposed;
-    float alpha, beta; /* C = alpha·A·B + beta·C */
+    float alpha, beta;
 };
 
 struct backend {
@@ -44,10 +45,13 @@ struct backend {
     int (*conv_prepare)(const struct conv_desc *d, const float *weight, const float *bias,
                         struct arena *a, const void **ret, size_t *ret_scratch, struct err *e);
     int (*conv_run)(const void *prep, const float *in, float *out, void *scratch, struct err *e);
-    /* A weight that is computed at run time: conv_prepare with weight NULL, and then this. */
+    /* A weight that is computed at run time: conv_prepare with weight and bias NULL, then this. */
     int (*conv_run_weight)(const void *prep, const float *in, const float *weight,
                            const float *bias, float *out, void *scratch, struct err *e);
     int (*gemm)(const struct gemm_desc *d, const float *a, const float *b, float *c, struct err *e);
+    /* Gives back what the library itself holds for preparations that were made in `a`; to be
+     * called before arena_done. NULL: all of it is in the arena. */
+    void (*release)(const struct arena *a);
 };
 
 extern const struct backend backend_plain, backend_blas;
@@ -55,8 +59,18 @@ extern const struct backend backend_plain, backend_blas;
 extern const struct backend backend_dnn;
 #endif
 
+/* conv_prepare by `first` or, where that one says ERR_UNSUPPORTED, by the next of them; *ret_used
+ * is the one that took it, and runs it. */
+int backend_conv(const struct backend *first, const struct conv_desc *d, const float *weight,
+                 const float *bias, struct arena *a, const struct backend **ret_used,
+                 const void **ret_prep, size_t *ret_scratch, struct err *e);
+/* All backends' release; for every arena that was given to an operator's prepare. */
+void backend_release(const struct arena *a);
+
 /* By name, or the best one that was built for NULL. ERR_INVALID names those there are. */
 int backend_find(const char *name, const struct backend **ret, struct err *e);
+/* Backend i, best first; NULL behind the last. */
+const struct backend *backend_at(int i);
 /* "ptq-engine 1; onednn 2.6.3 avx512_core; fma" — part of every task digest. Static storage. */
 const char *engine_profile(const struct backend *b);
 

@@ -38,9 +38,12 @@ struct exec_size {
     int64_t macs;
 };
 void exec_size(const struct exec *x, struct exec_size *ret);
+/* The backend that a node runs on; NULL: none (no convolution or GEMM, or folded). */
+const struct backend *exec_backend(const struct exec *x, int node);
 
-/* Called in the run, right after a value is computed, before any reader; the tensor is valid only
- * during the call and may be channels-last. `quantized` tells the fake-quantized copy (value is
+/* Called in the run, right after a value is computed, before any reader; graph inputs count as
+ * computed at the start, constants of the graph never. The tensor is valid only during the call and
+ * may be channels-last. `quantized` tells the fake-quantized copy (value is
  * then a calibration's index) from the value itself. Non-zero stops the run with *e set. */
 typedef int exec_watch(void *ctx, int value, bool quantized, const struct tensor *t, struct err *e);
 

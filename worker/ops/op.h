@@ -121,6 +121,7 @@ struct op_ctx {
     size_t scratch_bytes;           /* prepare asks by setting it */
     void *scratch;                  /* run: that many bytes, 64-aligned, content undefined */
     const struct backend *backend;  /* prepare: convolution and GEMM kernels (exec/backend.h) */
+    const struct backend *used;     /* prepare tells which backend it took, NULL = none */
     struct exec *exec;              /* T_SUBGRAPHS only */
 };
 
