@@ -14,7 +14,7 @@ static int by_input_and_sample(const void *a, const void *b)
 {
     const struct dataset_file *x = a, *y = b;
     int c = strcmp(x->input, y->input);
-    return c ? c : strcmp(x->sample, y->sample);
+    return c ? c : strcmp(x->place, y->place); /* whole file names, as Python sorts them */
 }
 
 static int count_inputs(const struct dataset_file *files, int n)
