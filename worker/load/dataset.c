@@ -66,6 +66,15 @@ char *dataset_decode(struct arena *a, const char *folder)
     return ret;
 }
 
+bool dataset_is_canonical_name(const char *folder, const char *file)
+{
+    struct arena a = ARENA_INIT;
+    bool encoded =
+        !strcmp(folder, "%") || !strcmp(dataset_encode(&a, dataset_decode(&a, folder)), folder);
+    arena_done(&a);
+    return encoded && strspn(file, "0123456789") == 8 && !strcmp(file + 8, ".npy");
+}
+
 static bool is_labels(const char *name)
 {
     return !strcmp(name, "labels.npy") || !strcmp(name, "calibration_labels.npy");
@@ -248,22 +257,24 @@ static int gather_folder(struct gather *g, const char *path, const char *input)
     return 0;
 }
 
+static bool is_canonical_entry(struct arena *a, const char *name)
+{
+    const char *slash = strchr(name, '/');
+    if (!slash)
+        return !strcmp(name, "labels.npy");
+    return dataset_is_canonical_name(arena_strndup(a, name, (size_t)(slash - name)), slash + 1);
+}
+
 /* A canonical tar's entry: "<folder>/<sample>.npy" or "labels.npy". */
 static int gather_entry(struct gather *g, const struct tar_entry *t, char *file)
 {
     struct arena *a = &g->d->arena;
-    const char *slash = strchr(t->name, '/');
-    const char *input = "", *name = t->name;
-    if (slash) {
-        const char *folder = arena_strndup(a, t->name, (size_t)(slash - t->name));
-        input = strcmp(folder, "%") ? dataset_decode(a, folder) : "";
-        name = slash + 1;
-    }
-    if (strchr(name, '/') || (!slash && !is_labels(name)))
+    const char *slash = strchr(t->name, '/'), *input = "";
+    if (!is_canonical_entry(a, t->name))
         return err_set(g->e, ERR_BAD_DATA, t->name, "The tar is not in canonical form.");
-    if (slash && !*input && is_labels(name))
-        return err_set(g->e, ERR_BAD_DATA, t->name, "The tar is not in canonical form.");
-    return gather_file(g, input, name, t->name, file + t->offset, t->size);
+    if (slash && strncmp(t->name, "%/", 2) != 0)
+        input = dataset_decode(a, arena_strndup(a, t->name, (size_t)(slash - t->name)));
+    return gather_file(g, input, slash ? slash + 1 : t->name, t->name, file + t->offset, t->size);
 }
 
 static int gather_tar(struct gather *g, char *file, size_t len)
@@ -331,10 +342,8 @@ static bool reads_as_tar(const char *file, size_t len)
     struct tar_entry *list;
     int n;
     bool ok = !tar_list(file, len, DATASET_FILES_MAX + 1, &a, &list, &n, &e);
-    for (int i = 0; ok && i < n; i++) {
-        const char *slash = strchr(list[i].name, '/');
-        ok = slash ? !strchr(slash + 1, '/') : is_labels(list[i].name);
-    }
+    for (int i = 0; ok && i < n; i++)
+        ok = is_canonical_entry(&a, list[i].name);
     arena_done(&a);
     return ok;
 }

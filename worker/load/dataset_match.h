@@ -12,6 +12,9 @@ struct dataset_file {
     struct tensor tensor;
 };
 
+/* Is this an entry of a canonical tar: an encoded input name (or "%": none) and "%08d.npy"? */
+bool dataset_is_canonical_name(const char *folder, const char *file);
+
 /* Sorts the n files by input and sample, fills in d's inputs, samples, names. */
 int dataset_group(struct dataset *d, struct dataset_file *files, int n, struct err *e);
 /* After the grouping: one integer a sample. */

@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #include "worker/load/archive.h"
-#include "worker/load/dataset.h"
+#include "worker/load/dataset_match.h"
 #include "worker/load/npy.h"
 #include "worker/load/tar.h"
 
@@ -225,6 +225,22 @@ static void name_root_items(struct pack *p)
     }
 }
 
+/* An archive in canonical form already: its folders are encoded names. */
+static void decode_canonical(struct pack *p)
+{
+    for (int i = 0; i < p->n_items; i++) {
+        const struct item *it = &p->items[i];
+        if (!is_labels(it) &&
+            (it->n_parts != 2 || !dataset_is_canonical_name(it->parts[0], it->parts[1])))
+            return;
+    }
+    for (int i = 0; i < p->n_items; i++) {
+        const char **folder = &p->items[i].parts[0];
+        if (p->items[i].n_parts == 2)
+            *folder = strcmp(*folder, "%") ? dataset_decode(&p->arena, *folder) : "";
+    }
+}
+
 static int by_name(const void *a, const void *b)
 {
     const struct item *x = a, *y = b;
@@ -246,6 +262,7 @@ static int settle_names(struct pack *p)
             return refuse(p, p->items[i].entry,
                           "The path is too deep: <input name>/<sample>.npy, with at most one "
                           "folder around all. Write '/' in an input's name as %2F.");
+    decode_canonical(p);
     name_root_items(p);
     qsort(p->items, (size_t)p->n_items, sizeof *p->items, by_name);
     for (int i = 1; i < p->n_items; i++)
