@@ -9,11 +9,11 @@
 
 static const char *digest_param(struct req *r)
 {
-    const char *hex = req_param(r, "digest");
+    const char *name = req_param(r, "digest");
     struct digest d;
     struct err e = ERR_INIT;
-    if (digest_parse(hex, &d) == 0)
-        return hex;
+    if (!strncmp(name, "sha256:", 7) && digest_parse(name + 7, &d) == 0)
+        return name + 7;
     err_set(&e, ERR_INVALID, NULL, "A blob's name is sha256: and 64 lower-case hex digits.");
     reply_problem(r, &e);
     return NULL;
@@ -75,6 +75,6 @@ static void put_blob(struct req *r)
 
 extern const struct route api_blobs_routes[];
 const struct route api_blobs_routes[] = {
-    {"GET", "/v1/blobs/sha256:{digest}", "getBlob", BODY_NONE, get_blob},
-    {"PUT", "/v1/blobs/sha256:{digest}", "putBlob", BODY_FILE, put_blob},
+    {"GET", "/v1/blobs/{digest}", "getBlob", BODY_NONE, get_blob},
+    {"PUT", "/v1/blobs/{digest}", "putBlob", BODY_FILE, put_blob},
     {0}};

@@ -11,7 +11,7 @@
 #include "server/metrics.h"
 #include "server/server.h"
 
-enum { METRICS_TEXT_MAX = 4 << 20, DISK_LOW = 256 << 20 };
+enum { METRICS_TEXT_MAX = 4 << 20, DISK_LOW = 256 << 20, LIST_ITEMS_MAX = 100 };
 
 extern const char openapi_json[];
 
@@ -20,7 +20,7 @@ extern const char openapi_json[];
 static void get_health(struct req *r)
 {
     if (req_only_query(r, NULL, 0) == 0)
-        reply_text(r, 200, "text/plain; charset=utf-8", "ok\n");
+        reply_json(r, 200, json_pack("{s:s}", "status", "ok"), NULL);
 }
 
 static int check_drain(struct server *s, struct err *e)
@@ -53,15 +53,14 @@ static void get_ready(struct req *r)
 {
     if (req_only_query(r, NULL, 0))
         return;
-    json_t *all = json_object();
+    json_t *all = json_array();
     bool ready = true;
     for (const struct ready_check *c = checks; c->name; c++) {
         struct err e = ERR_INIT;
         bool ok = c->check(req_server(r), &e) == 0;
         ready = ready && ok;
-        json_object_set_new(all, c->name,
-                            ok ? json_pack("{s:b}", "ok", 1)
-                               : json_pack("{s:b,s:s}", "ok", 0, "detail", e.detail));
+        json_array_append_new(all, json_pack("{s:s,s:b,s:s?}", "name", c->name, "ok", ok, "detail",
+                                             ok ? NULL : e.detail));
     }
     reply_header(r, "Cache-Control", "no-store");
     reply_json(r, ready ? 200 : 503, json_pack("{s:b,s:o}", "ready", ready, "checks", all), NULL);
@@ -86,8 +85,9 @@ static void get_version(struct req *r)
 {
     if (req_only_query(r, NULL, 0))
         return;
-    json_t *limits = json_pack("{s:I,s:i}", "upload_bytes", (json_int_t)req_server(r)->upload_max,
-                               "json_bytes", JSON_TEXT_MAX);
+    json_t *limits =
+        json_pack("{s:I,s:i,s:i}", "upload_bytes", (json_int_t)req_server(r)->upload_max,
+                  "json_bytes", JSON_TEXT_MAX, "list_items", LIST_ITEMS_MAX);
     reply_json(r, 200,
                json_pack("{s:s,s:s,s:s,s:o}", "name", "ptqd", "version", PTQ_VERSION, "api", "v1",
                          "limits", limits),
@@ -121,7 +121,7 @@ extern const struct route api_meta_routes[];
 const struct route api_meta_routes[] = {
     {"GET", "/", "getRoot", BODY_NONE, get_root},
     {"GET", "/healthz", "getHealth", BODY_NONE, get_health},
-    {"GET", "/readyz", "getReady", BODY_NONE, get_ready},
+    {"GET", "/readyz", "getReadiness", BODY_NONE, get_ready},
     {"GET", "/metrics", "getMetrics", BODY_NONE, get_metrics},
     {"GET", "/v1/version", "getVersion", BODY_NONE, get_version},
     {"GET", "/v1/openapi.json", "getOpenapi", BODY_NONE, get_openapi},

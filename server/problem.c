@@ -21,6 +21,13 @@ static json_t *text_value(const char *s)
     return v;
 }
 
+/* Node and tensor names may begin with a slash too, but not in errors of these kinds. */
+static bool is_pointer(const struct err *e)
+{
+    return e->at[0] == '/' && (e->code == ERR_INVALID || e->code == ERR_UNKNOWN_NAME ||
+                               e->code == ERR_LIMIT || e->code == ERR_BAD_JSON);
+}
+
 json_t *problem_json(const struct err *e, const char *instance, const char *request_id)
 {
     json_t *p = json_object();
@@ -31,13 +38,12 @@ json_t *problem_json(const struct err *e, const char *instance, const char *requ
     json_object_set_new(p, "retryable", json_boolean(err_retryable(e->code)));
     if (e->at[0])
         json_object_set_new(p, "at", text_value(e->at));
-    if (e->at[0] == '/')
+    if (is_pointer(e))
         json_object_set_new(p, "errors",
                             json_pack("[{s:o,s:s,s:o}]", "pointer", text_value(e->at), "code",
                                       err_slug(e->code), "message", text_value(e->detail)));
     if (instance)
         json_object_set_new(p, "instance", text_value(instance));
-    if (request_id)
-        json_object_set_new(p, "request_id", text_value(request_id));
+    json_object_set_new(p, "request_id", request_id ? text_value(request_id) : json_null());
     return p;
 }

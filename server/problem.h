@@ -6,8 +6,8 @@
 
 #include "common/err.h"
 
-/* A new reference. instance (a path) and request_id may be NULL: for errors kept in job and model
- * objects. Bytes that are no UTF-8 are shown as '?'. */
+/* A new reference. instance is the path of the request, or of the job or model whose error it is;
+ * request_id may be NULL. Bytes that are no UTF-8 are shown as '?'. */
 json_t *problem_json(const struct err *e, const char *instance, const char *request_id);
 
 #endif
