@@ -54,7 +54,9 @@ mains := server/main.c worker/jobs/main.c cli/main.c
 .SECONDARY:
 .DELETE_ON_ERROR:
 .PHONY: all demo run test test-models test-long clean setup format check-format check-layers help
-all: $(B)/ptqd $(B)/ptq-worker $(B)/ptq
+programs := $(if $(wildcard server/main.c),$(B)/ptqd) $(if $(wildcard worker/jobs/main.c),$(B)/ptq-worker) \
+            $(if $(wildcard cli/main.c),$(B)/ptq)
+all: $(programs)
 
 help: ## what there is to make
 	@grep -hE '^[a-z-]+:.*## ' Makefile mk/*.mk 2>/dev/null | sed -E 's/:.*## /\t/' | expand -t 18

@@ -8,3 +8,10 @@ $(modules): tests/e2e/package.json tests/e2e/package-lock.json
 .PHONY: lint-api
 lint-api: $(modules) ## lint api/openapi.yaml
 	$(Q)cd tests/e2e && $(node_env) npx redocly lint --config redocly.yaml ../../api/openapi.yaml
+
+.PHONY: e2e
+e2e: $(modules) $(programs) ## the end-to-end tests
+	$(Q)if [ ! -e $(B)/ptqd ] || [ ! -e $(B)/ptq-worker ]; then \
+	  echo "end-to-end tests not run: ptqd or ptq-worker is not there yet"; \
+	  echo "0 passed, 0 failed, 0 skipped"; \
+	else cd tests/e2e && node --test --test-reporter=spec *.test.mjs; fi

@@ -8,7 +8,32 @@ obj_unit := $(call obj,$(src_unit))
 # A test needs no prototype: the table made from the symbols declares it.
 $(B)/obj/tests/%.o: CFLAGS += -Wno-missing-prototypes
 
-.PHONY: unit
+.PHONY: test test-models test-long unit unit-models unit-long setup-test
+# Every part runs even when one before it failed; the last line is the sum.
+test: setup-test ## all that must pass before a change lands, under ten minutes
+	$(Q)scripts/tally \
+	  "format" "$(MAKE) check-format" \
+	  "headers" "$(MAKE) check-headers" \
+	  "OpenAPI" "$(MAKE) lint-api" \
+	  "unit tests" "$(MAKE) unit" \
+	  "layers" "$(MAKE) check-layers" \
+	  "unit tests, sanitized" "$(MAKE) SAN=1 unit" \
+	  "end-to-end tests" "$(MAKE) e2e"
+
+test-models: setup-test ## the tests that need the model collection (PTQ_MODELS=folder)
+	$(Q)scripts/tally "unit tests over models" "$(MAKE) unit-models"
+
+test-long: setup-test ## what takes longer: kill storms, fuzzing, load
+	$(Q)scripts/tally "long unit tests" "$(MAKE) unit-long"
+
+setup-test:
+	$(Q)scripts/setup test
+
+unit-models: $(B)/unit-tests
+	$(Q)$(unit_env) PTQ_MODELS=$(PTQ_MODELS) $< -t 300 -g models $(T)
+unit-long: $(B)/unit-tests
+	$(Q)$(unit_env) $< -t 900 -g long $(T)
+
 unit: $(B)/unit-tests ## the unit tests (T=text: those whose name holds it; SAN=1: sanitized)
 	$(Q)$(unit_env) $< $(T)
 

@@ -33,6 +33,19 @@ void test_skip(const char *fmt, ...)
     _exit(TEST_EXIT_SKIPPED);
 }
 
+/* What checks.c allocates lives as long as the test's process; held here, it is no leak. */
+static void *hold(void *p)
+{
+    static void **held;
+    static size_t n;
+    void **more = realloc(held, sizeof *held * (n + 1));
+    if (!p || !more)
+        FAIL("no memory");
+    held = more;
+    held[n++] = p;
+    return p;
+}
+
 void test_check_int(const char *file, int line, const char *what, long long a, long long b)
 {
     if (a != b)
@@ -66,28 +79,27 @@ void test_check_near(const char *file, int line, const char *what, double a, dou
 
 const char *test_path(const char *fmt, ...)
 {
-    char *path;
-    char *rest;
+    char *rest = NULL, *path = NULL;
     va_list ap;
     va_start(ap, fmt);
     if (vasprintf(&rest, fmt, ap) < 0 || asprintf(&path, "%s/%s", test_dir(), rest) < 0)
         FAIL("no memory for a path");
     va_end(ap);
     free(rest);
-    return path;
+    return hold(path);
 }
 
 const char *test_model(const char *path)
 {
     const char *dir = getenv("PTQ_MODELS");
-    char *full;
+    char *full = NULL;
     if (!dir || !*dir)
         SKIP("needs %s of the model collection, and PTQ_MODELS is not set", path);
     if (asprintf(&full, "%s/%s", dir, path) < 0)
         FAIL("no memory for a path");
     if (access(full, R_OK) != 0)
         SKIP("needs %s, which is not there", full);
-    return full;
+    return hold(full);
 }
 
 void test_write(const char *path, const void *data, size_t len)
@@ -103,9 +115,9 @@ char *test_read(const char *path, size_t *ret_len)
     if (!f || fseek(f, 0, SEEK_END) != 0)
         FAIL("cannot read %s", path);
     size_t len = (size_t)ftell(f);
-    char *data = malloc(len + 1);
+    char *data = hold(malloc(len + 1));
     rewind(f);
-    if (!data || fread(data, 1, len, f) != len)
+    if (fread(data, 1, len, f) != len)
         FAIL("cannot read the %zu bytes of %s", len, path);
     fclose(f);
     data[len] = 0;

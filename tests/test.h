@@ -43,8 +43,8 @@ const char *test_dir(void);
 const char *test_path(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* A path in the model collection; SKIPs when $PTQ_MODELS does not hold it. */
 const char *test_model(const char *path);
-/* Writes a file (made anew) and reads one whole (zero-terminated, malloc'ed, dies with the test);
- * a failure of either fails the test. */
+/* Writes a file (made anew) and reads one whole (zero-terminated, lives as long as the test); a
+ * failure of either fails the test. */
 void test_write(const char *path, const void *data, size_t len);
 char *test_read(const char *path, size_t *ret_len);
 
