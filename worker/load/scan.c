@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "onnx.pb-c.h"
+#include "worker/load/tensor.h"
 
 enum wire { WIRE_VARINT = 0, WIRE_FIXED64 = 1, WIRE_BYTES = 2, WIRE_FIXED32 = 5 };
 enum { LENGTH_BYTES = 5, SEEN_MAX = 64 };
@@ -180,8 +181,8 @@ static const struct count_limit {
     uint32_t max;
 } count_limits[] = {
     {&onnx__node_proto__descriptor, "attribute", SCAN_ATTRIBUTES_MAX},
-    {&onnx__tensor_proto__descriptor, "dims", 12},
-    {&onnx__tensor_shape_proto__descriptor, "dim", 12},
+    {&onnx__tensor_proto__descriptor, "dims", TENSOR_RANK_MAX},
+    {&onnx__tensor_shape_proto__descriptor, "dim", TENSOR_RANK_MAX},
 };
 
 static int check_count(struct scan *s, struct frame *m, const struct field *f,
