@@ -43,7 +43,7 @@ src_worker := $(filter-out $(if $(filter 0,$(WITH_DNN)),worker/exec/dnn.c),\
               worker/quant/*.c worker/quant/march/*.c worker/jobs/*.c))
 src_cli    := $(wildcard cli/*.c)
 src_unit   := $(wildcard tests/unit/*.c tests/ops/*.c)
-ops_files  := $(sort $(patsubst worker/ops/%.c,%,$(filter-out worker/ops/op.c,$(wildcard worker/ops/*.c))))
+ops_files  := $(sort $(patsubst worker/ops/%.c,%,$(shell grep -l '^const struct op ops_' worker/ops/*.c)))
 protos     := $(wildcard proto/*.proto)
 
 obj = $(patsubst %.c,$(B)/obj/%.o,$(1))
