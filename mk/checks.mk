@@ -3,7 +3,7 @@
 check-layers: $(programs) $(B)/unit-tests ## who includes whom, and which object uses which library
 	$(Q)scripts/check-layers $(B)/obj
 
-headers := $(filter-out build/%,$(shell git ls-files '*.h'))
+headers := $(filter-out build/%,$(shell git ls-files '*.h' 2>/dev/null))
 check-headers: $(patsubst %,$(B)/headers/%.ok,$(headers)) ## each header compiles alone
 $(B)/headers/%.ok: % | $(gen_files)
 	@mkdir -p $(@D)
