@@ -1,0 +1,79 @@
+#include "worker/exec/exec.h"
+
+#include <stdlib.h>
+
+#include "worker/exec/inner.h"
+
+static int check_memory(const struct exec *x, struct err *e)
+{
+    uint64_t want = x->slab_bytes + x->arena.used_bytes;
+    if (!x->opts.memory_max || want <= x->opts.memory_max)
+        return 0;
+    return err_set(e, ERR_MEMORY_LIMIT, "",
+                   "the model needs %llu bytes (activations %llu, weights %llu), the limit is %llu",
+                   (unsigned long long)want, (unsigned long long)x->slab_bytes,
+                   (unsigned long long)x->arena.used_bytes, (unsigned long long)x->opts.memory_max);
+}
+
+static int build(struct exec *x, const struct tensor *inputs, struct err *e)
+{
+    if (exec_bind(x, inputs, e) || exec_steps(x, e) || exec_pack(x, e))
+        return -1;
+    exec_plan_slab(x);
+    return check_memory(x, e);
+}
+
+int exec_new(const struct graph *g, const struct tensor *inputs, const struct exec_opts *opts,
+             struct exec **ret, struct err *e)
+{
+    struct exec *x = xcalloc(1, sizeof *x);
+    x->graph = g;
+    if (opts)
+        x->opts = *opts;
+    x->plan = x->opts.plan;
+    x->share = x->opts.share;
+    x->backend = x->opts.backend;
+    if ((!x->backend && backend_find(NULL, &x->backend, e)) || build(x, inputs, e)) {
+        exec_free(x);
+        return -1;
+    }
+    *ret = x;
+    return 0;
+}
+
+void exec_free(struct exec *x)
+{
+    if (!x)
+        return;
+    exec_unmap_slab(x);
+    backend_release(&x->arena);
+    backend_release(&x->run_arena);
+    arena_done(&x->run_arena);
+    arena_done(&x->arena);
+    free(x);
+}
+
+void exec_size(const struct exec *x, struct exec_size *ret)
+{
+    *ret = (struct exec_size){.slab_bytes = x->slab_bytes,
+                              .packed_bytes = x->arena.used_bytes,
+                              .shared_bytes = x->shared_bytes,
+                              .macs = x->macs};
+}
+
+const struct backend *exec_backend(const struct exec *x, int node)
+{
+    int s = x->node_step[node];
+    return s == NONE ? NULL : x->steps[s]->ctx.used;
+}
+
+const struct tensor *exec_output(const struct exec *x, int i)
+{
+    return &x->places[x->outputs[i]]->t;
+}
+
+const struct tensor *exec_value(const struct exec *x, int value)
+{
+    int p = x->at[value][LAYOUT_CL] != NONE ? x->at[value][LAYOUT_CL] : x->at[value][LAYOUT_PLAIN];
+    return &x->places[p]->t;
+}

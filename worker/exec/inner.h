@@ -1,0 +1,132 @@
+/*
+ * Inside the executor. exec_new goes through the files in this order, and each adds its part:
+ *   bind.c    shapes of all values for the given inputs; folds what is constant then
+ *   steps.c   places: which tensors lie in memory, in which layout; the list of steps
+ *   pack.c    constants through their calibrations, then every operator's prepare
+ *   slab.c    one offset in the slab for each place
+ *   run.c     the loop
+ *
+ * A source is something that can be read: value v is source v, and the output of calibration k is
+ * source n_values + k. A place is a source in memory in one layout; a source that is read in both
+ * layouts has two, unless the bytes are the same. Places share a buffer when they may.
+ */
+#ifndef PTQ_WORKER_EXEC_INNER_H
+#define PTQ_WORKER_EXEC_INNER_H
+
+#include <sys/types.h>
+
+#include "worker/exec/exec.h"
+#include "worker/ops/op.h"
+#include "worker/quant/plan.h"
+
+enum { NONE = -1 };
+
+enum place_kind {
+    PLACE_CONST, /* t.data is fixed */
+    PLACE_INPUT, /* t.data is the caller's, from run to run */
+    PLACE_SLAB,  /* t.data is buffer's, once the slab is mapped */
+    PLACE_LATE   /* shape, layout and data are known only in the run */
+};
+
+struct place {
+    struct tensor t;
+    enum place_kind kind;
+    int source;
+    int input;  /* PLACE_INPUT */
+    int buffer; /* PLACE_SLAB */
+};
+
+/* Bytes of the slab, from the step that writes first to the step that reads last. */
+struct buffer {
+    size_t bytes, offset;
+    int first, last;
+    int root;    /* the buffer whose memory it shares, or itself */
+    bool pinned; /* lives to the end of the run */
+};
+
+enum step_kind {
+    STEP_NODE,
+    STEP_QUANT,   /* in place 0 → out place 0 by calibration `index` */
+    STEP_REORDER, /* in place 0 → out place 0, other layout; or a plain copy */
+    STEP_FOLDED   /* nothing to do: the value was folded; told to the watch */
+};
+
+struct step {
+    enum step_kind kind;
+    int index; /* node, calibration, or value */
+    int n_in, n_out;
+    int *in, *out;     /* places or NONE */
+    bool late;         /* shaped and prepared in the run */
+    struct op_ctx ctx; /* STEP_NODE */
+    size_t prep_bytes; /* that its prepare took */
+};
+
+struct exec {
+    struct arena arena;     /* everything but what is below */
+    struct arena run_arena; /* what the last run made of data-dependent shape */
+    const struct graph *graph;
+    const struct plan *plan;
+    const struct backend *backend;
+    const struct exec *share;
+    struct exec_opts opts;
+
+    /* bind.c: per value */
+    struct tensor *types; /* DT_NONE: known only in the run. With data: constant or folded */
+
+    /* steps.c */
+    int n_sources, n_places, places_cap, n_steps, steps_cap, n_buffers, buffers_cap;
+    struct place **places; /* each stays where it is: contexts point to its tensor */
+    struct step **steps;
+    struct buffer *buffers;
+    int (*at)[2];   /* source → place by layout, or NONE */
+    int *node_step; /* node → its step, or NONE */
+    int *outputs;   /* graph output → place */
+    bool *used;     /* calibration is ON and something reads it */
+
+    /* slab.c, run.c */
+    size_t slab_bytes, scratch_offset, scratch_bytes, shared_bytes;
+    char *slab;
+    pid_t slab_owner;
+    int64_t macs;
+};
+
+/* bind.c */
+int exec_bind(struct exec *x, const struct tensor *inputs, struct err *e);
+/* The calibration that input i of the node really reads: the plan's, or its nearest parent that is
+ * ON; NONE: the value itself. */
+int exec_port(const struct exec *x, const struct node *n, int i);
+
+/* steps.c */
+int exec_steps(struct exec *x, struct err *e);
+/* A new place for the source: dims and type from t, in that layout. */
+int exec_place(struct exec *x, enum place_kind kind, int source, const struct tensor *t,
+               enum layout layout);
+/* An input on offer: which layouts of it lie ready. */
+struct offer {
+    const struct tensor *t; /* NULL: absent */
+    bool ready[2];          /* by layout */
+    bool neutral;           /* a constant, or the same bytes in both: nothing to keep to */
+};
+/* The layouts that an operator reads its inputs in. */
+void exec_want(const struct op *op, const struct offer *in, int n_in, enum layout *ret);
+/* The layout of output i, whose rank is known, when the inputs lie as they do. */
+enum layout exec_gives(const struct op *op, const struct tensor *const *in, int n_in,
+                       const struct tensor *out, int i);
+/* Both layouts of t are the same bytes. */
+bool exec_same_bytes(const struct tensor *t);
+
+/* pack.c */
+int exec_pack(struct exec *x, struct err *e);
+/* The place of a constant source in that layout, made if there is none. */
+int exec_const_place(struct exec *x, int source, enum layout layout, struct err *e);
+bool exec_is_const(const struct exec *x, int source);
+/* What calibration k reads: its value, or its nearest parent that is ON. */
+int exec_calib_source(const struct exec *x, int k);
+
+/* slab.c */
+void exec_plan_slab(struct exec *x);
+/* Maps the slab in this process and points the places into it. */
+int exec_map_slab(struct exec *x, struct err *e);
+void exec_unmap_slab(struct exec *x);
+
+#endif
