@@ -179,7 +179,8 @@ static void copy_values(struct build *b, const struct graph *g)
 {
     for (int i = 0; i < g->n_values; i++) {
         const struct value *from = &g->values[i];
-        struct build_value *to = &b->values[add_value(b, from->name)];
+        int at = add_value(b, from->name); /* may move b->values */
+        struct build_value *to = &b->values[at];
         to->type = from->type;
         to->dim_names = from->dim_names;
         to->is_const = from->producer < 0 && !from->is_input && from->type.data;
@@ -194,8 +195,9 @@ static void copy_nodes(struct build *b, const struct graph *g)
 {
     for (int i = 0; i < g->n_nodes; i++) {
         const struct node *n = &g->nodes[i];
-        struct build_node *to = &b->nodes[build_node(b, n->name, n->domain, n->op_type, n->opset,
-                                                     n->in, n->n_in, n->out, n->n_out)];
+        int at = build_node(b, n->name, n->domain, n->op_type, n->opset, n->in, n->n_in, n->out,
+                            n->n_out); /* may move b->nodes */
+        struct build_node *to = &b->nodes[at];
         to->n_attrs = n->n_attrs;
         if (n->n_attrs)
             to->attrs = arena_copy(b->arena, n->attrs, (size_t)n->n_attrs * sizeof *n->attrs);
