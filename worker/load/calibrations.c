@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "worker/load/build.h"
+#include "worker/load/fold_weight.h"
 #include "worker/quant/fakequant.h"
 #include "worker/quant/plan.h"
 
@@ -20,6 +21,20 @@ bool calibrations_any(const struct graph *g)
     return false;
 }
 
+/* Files hold w·r of a weight behind an activation with one scale a channel. */
+static int unfold(struct build *b, const struct graph *g, const struct node *n, struct err *e)
+{
+    const struct calibration_attrs *c = n->attr;
+    const struct value *v = &g->values[n->in[0]];
+    if (!c->fold.n)
+        return 0;
+    if (v->producer >= 0 || !v->type.data || v->n_readers != 1)
+        return err_set(e, ERR_BAD_MODEL, n->name, "Only a constant of its own can be folded.");
+    if (unfold_weight(&v->type, c->fold.v, (int)c->fold.n, b->arena, &b->values[n->in[0]].type, e))
+        return err_in(e, n->name);
+    return 0;
+}
+
 int calibrations_strip(const struct graph *g, struct graph **ret, struct err *e)
 {
     struct build *b = build_from(g, g->arena);
@@ -30,6 +45,8 @@ int calibrations_strip(const struct graph *g, struct graph **ret, struct err *e)
         if (n->out[0] < 0 || g->values[n->out[0]].is_output)
             return err_set(e, ERR_UNSUPPORTED, n->name,
                            "A graph output is taken before its calibration, not behind it.");
+        if (unfold(b, g, n, e))
+            return -1;
         build_use(b, n->out[0], n->in[0]);
         build_drop(b, i, -1, "removed");
     }
