@@ -112,11 +112,9 @@ static int check_site(struct req *r, const struct seen *s, struct err *e)
 {
     if (!s->host && r->http11)
         return bad_framing(e, "HTTP/1.1 needs a Host header.");
-    if (s->host && !is_loopback_name(s->host)) {
-        r->close = true;
+    if (s->host && !is_loopback_name(s->host))
         return err_set(e, ERR_FORBIDDEN, NULL,
                        "The Host must be localhost, 127.0.0.1 or [::1], not \"%s\".", s->host);
-    }
     if (s->origin &&
         (!s->host || strncasecmp(s->origin, "http://", 7) || strcasecmp(s->origin + 7, s->host))) {
         r->close = true;
@@ -129,18 +127,16 @@ int check_request(struct req *r, struct MHD_Connection *mhd, const char *version
 {
     struct seen s = {0};
     r->http11 = !strcmp(version, "HTTP/1.1");
-    if (!r->http11 && strcmp(version, "HTTP/1.0")) {
-        r->close = true;
-        return bad_framing(e, "The protocol is HTTP/1.1 or HTTP/1.0.");
-    }
-    MHD_get_connection_values_n(mhd, MHD_HEADER_KIND, look_at, &s);
-    if (check_framing(r, &s, e)) {
-        r->close = true;
-        return -1;
-    }
     const char *expect = MHD_lookup_connection_value(mhd, MHD_HEADER_KIND, "Expect");
     r->expects = r->http11 && expect && !strcasecmp(expect, "100-continue");
-    return check_site(r, &s, e);
+    MHD_get_connection_values_n(mhd, MHD_HEADER_KIND, look_at, &s);
+    r->close = true; /* unless all is well: a client that is refused here is not listened to */
+    if (!r->http11 && strcmp(version, "HTTP/1.0"))
+        return bad_framing(e, "The protocol is HTTP/1.1 or HTTP/1.0.");
+    if (check_framing(r, &s, e) || check_site(r, &s, e))
+        return -1;
+    r->close = false;
+    return 0;
 }
 
 /* ---- digests ---- */

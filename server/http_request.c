@@ -215,13 +215,16 @@ static enum MHD_Result first_call(struct req *r, const char *version)
         return MHD_YES;
     }
     r->dispatched = true;
-    if (r->has_body && !r->expects) {
-        request_refuse_body(r, &e);
-        return MHD_YES;
+    if (r->has_body && r->expects) { /* queued in the first call: MHD does not ask for the body */
+        r->close = true;
+        reply_problem(r, &e);
+        return queue_reply(r);
     }
-    r->close = r->close || r->has_body;
-    reply_problem(r, &e);
-    return r->has_body ? queue_reply(r) : MHD_YES;
+    if (r->has_body || r->close)
+        request_refuse_body(r, &e);
+    else
+        reply_problem(r, &e);
+    return MHD_YES;
 }
 
 static enum MHD_Result last_call(struct req *r)

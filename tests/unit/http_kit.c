@@ -18,8 +18,9 @@
 #include "common/clock.h"
 #include "common/log.h"
 
-enum { WAIT_MS = 20000, FDS = 4096 };
+enum { WAIT_MS = 8000, FDS = 4096 };
 
+static char last_sent[200]; /* for messages */
 static struct buf waiting[FDS]; /* bytes read but not yet asked for, by fd */
 
 static void on_limit(uv_timer_t *t)
@@ -122,6 +123,7 @@ static bool try_send(struct kit *k, int fd, const char *data, size_t len)
 
 void kit_send(struct kit *k, int fd, const void *data, size_t len)
 {
+    snprintf(last_sent, sizeof last_sent, "%.*s", (int)(len < 150 ? len : 150), (const char *)data);
     try_send(k, fd, data, len);
 }
 
@@ -147,7 +149,7 @@ static bool more(struct kit *k, int fd)
     int got;
     while ((got = take(fd)) == 0) {
         if (clock_mono_ms() > end_ms)
-            FAIL("no answer; so far: %s", waiting[fd].data ? waiting[fd].data : "");
+            FAIL("no answer to: %s; so far: %s", last_sent, waiting[fd].data ? waiting[fd].data : "");
         kit_turn(k);
     }
     return got > 0;
