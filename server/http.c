@@ -88,7 +88,8 @@ static void conn_closed(struct conn *c)
     *c->at = c->next;
     if (c->next)
         c->next->at = c->at;
-    c->http->n_conns--;
+    if (c->http->n_conns-- >= c->http->opts.connections_max)
+        http_wake(c->http); /* MHD begins to accept again in its next turn */
     free(c);
 }
 
@@ -150,13 +151,26 @@ static bool waiter_gone(const struct conn *c)
     return tcp_look(c->fd, &t) || t.reset;
 }
 
+/* MHD takes a short read for the end of what there is, and then does not hear of a FIN that came
+ * with those bytes. Two sweeps without progress behind a FIN mean that nothing more will come. */
+static bool sender_gone(struct conn *c)
+{
+    struct tcp_facts t;
+    if (c->suspended || tcp_look(c->fd, &t) || !(t.half_closed || t.reset))
+        return false;
+    uint64_t progress = 1 + c->requests + (c->req ? c->req->received : 0);
+    bool stuck = c->fin_progress == progress;
+    c->fin_progress = progress;
+    return stuck;
+}
+
 static bool overdue(struct conn *c, int64_t now_ms)
 {
     switch (c->phase) {
     case CONN_IDLE:
-        return idle_too_long(c, now_ms);
+        return idle_too_long(c, now_ms) || sender_gone(c);
     case CONN_BODY:
-        return body_too_slow(c, now_ms);
+        return body_too_slow(c, now_ms) || sender_gone(c);
     case CONN_WAITING:
         return waiter_gone(c);
     case CONN_SENDING:

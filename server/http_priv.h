@@ -31,11 +31,12 @@ struct conn {
     struct req *req;
     int fd;
     enum conn_phase phase;
-    int64_t since_ms;  /* the phase's or window's start */
-    int64_t asked_ms;  /* CONN_IDLE: when the first byte of a request was seen; 0: not yet */
-    uint64_t mark;     /* bytes in or out at since_ms */
-    unsigned requests; /* reached the handler */
-    bool stalled;      /* CONN_BODY: within this window the disk was the slow one */
+    int64_t since_ms;      /* the phase's or window's start */
+    int64_t asked_ms;      /* CONN_IDLE: when the first byte of a request was seen; 0: not yet */
+    uint64_t mark;         /* bytes in or out at since_ms */
+    unsigned requests;     /* reached the handler */
+    uint64_t fin_progress; /* how far it was when the client's FIN was seen; 0: not seen */
+    bool stalled;          /* CONN_BODY: within this window the disk was the slow one */
     bool suspended, cut;
 };
 

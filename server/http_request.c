@@ -274,6 +274,8 @@ void request_completed(void *cls, struct MHD_Connection *mhd, void **con_cls,
     conn_phase(r->conn, CONN_IDLE);
     r->conn->req = NULL;
     r->conn->suspended = false;
+    if (r->http->draining)
+        conn_cut(r->conn); /* its reply was begun before, as one of many */
     r->conn = NULL;
     if (r->queued)
         request_count(r, r->status);

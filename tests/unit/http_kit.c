@@ -20,7 +20,7 @@
 
 enum { WAIT_MS = 8000, FDS = 4096 };
 
-static char last_sent[200]; /* for messages */
+static char last_sent[200];     /* for messages */
 static struct buf waiting[FDS]; /* bytes read but not yet asked for, by fd */
 
 static void on_limit(uv_timer_t *t)
@@ -81,6 +81,11 @@ void kit_stop(struct kit *k)
 {
     http_drain(k->server.http, 5000, on_drained, k);
     kit_until(k, is_drained, k);
+    kit_done(k);
+}
+
+void kit_done(struct kit *k)
+{
     uv_close((uv_handle_t *)&k->limit, NULL);
     uv_run(&k->loop, UV_RUN_DEFAULT);
     CHECK_INT(uv_loop_close(&k->loop), 0);
@@ -149,7 +154,8 @@ static bool more(struct kit *k, int fd)
     int got;
     while ((got = take(fd)) == 0) {
         if (clock_mono_ms() > end_ms)
-            FAIL("no answer to: %s; so far: %s", last_sent, waiting[fd].data ? waiting[fd].data : "");
+            FAIL("no answer to: %s; so far: %s", last_sent,
+                 waiting[fd].data ? waiting[fd].data : "");
         kit_turn(k);
     }
     return got > 0;

@@ -25,7 +25,8 @@ struct kit {
 
 void kit_init(struct kit *k);
 void kit_start(struct kit *k);
-void kit_stop(struct kit *k); /* drains, and checks that nothing is left */
+void kit_stop(struct kit *k); /* drains, then kit_done */
+void kit_done(struct kit *k); /* after the drain: checks that nothing is left */
 
 int kit_connect(struct kit *k);
 void kit_send(struct kit *k, int fd, const void *data, size_t len);
