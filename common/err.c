@@ -29,6 +29,35 @@ static void trim_utf8(char *s)
         s[i - 1] = '\0';
 }
 
+/* The length of the UTF-8 sequence at s, 0 if it is none (RFC 3629: no overlong forms, no
+ * surrogates, nothing over U+10FFFF). */
+static size_t utf8_length(const unsigned char *s)
+{
+    if (s[0] < 0x80)
+        return 1;
+    size_t n = s[0] >= 0xC2 && s[0] < 0xE0   ? 2
+               : s[0] >= 0xE0 && s[0] < 0xF0 ? 3
+               : s[0] >= 0xF0 && s[0] < 0xF5 ? 4
+                                             : 0;
+    for (size_t i = 1; i < n; i++)
+        if ((s[i] & 0xC0) != 0x80)
+            return 0;
+    bool bad = (s[0] == 0xE0 && s[1] < 0xA0) || (s[0] == 0xED && s[1] > 0x9F) ||
+               (s[0] == 0xF0 && s[1] < 0x90) || (s[0] == 0xF4 && s[1] > 0x8F);
+    return bad ? 0 : n;
+}
+
+/* Names come from strangers' files: what is no text becomes '?'. */
+static void make_text(char *s)
+{
+    for (unsigned char *p = (unsigned char *)s; *p;) {
+        size_t n = utf8_length(p);
+        if (!n || (*p < ' ' && *p != '\n') || *p == 0x7F)
+            *p = '?';
+        p += n ? n : 1;
+    }
+}
+
 int err_vset(struct err *e, enum err_code code, const char *at, const char *fmt, va_list ap)
 {
     if (e->code != ERR_NONE)
@@ -38,6 +67,8 @@ int err_vset(struct err *e, enum err_code code, const char *at, const char *fmt,
     vsnprintf(e->detail, sizeof e->detail, fmt, ap);
     trim_utf8(e->at);
     trim_utf8(e->detail);
+    make_text(e->at);
+    make_text(e->detail);
     return -1;
 }
 

@@ -268,7 +268,7 @@ static void tar_open(struct tarball *t)
 
 static int normalize(const char *path, struct err *e)
 {
-    return dataset_normalize(path, test_dir(), QUOTA, test_path("out.tar"), e);
+    return dataset_normalize(path, test_dir(), QUOTA, test_path("out.tar"), NULL, NULL, e);
 }
 
 static void expect_refused(const char *path, const char *at, const char *word)
@@ -332,6 +332,13 @@ void test_dataset__normalizing_twice_gives_the_same_bytes(void)
     char *two = test_read(test_path("out.tar"), &n2);
     CHECK_INT(n1, n2);
     CHECK_MEM(one, two, n1);
+    struct arena a = ARENA_INIT;
+    const char *const *names;
+    CHECK_OK(dataset_normalize(test_path("a.tar"), test_dir(), QUOTA, test_path("out.tar"), &a,
+                               &names, &e),
+             e);
+    CHECK_STR(names[0], "x");
+    arena_done(&a);
     struct dataset *d;
     CHECK_OK(dataset_open(test_path("out.tar"), make_graph("a:0", "b"), &d, &e), e);
     dataset_free(d);
@@ -420,7 +427,8 @@ void test_dataset__more_bytes_than_allowed_are_refused(void)
     tar_sample(&t, "x/0.npy", 1);
     tar_sample(&t, "x/1.npy", 1);
     struct err e = ERR_INIT;
-    CHECK(dataset_normalize(tar_close(&t, "a.tar"), test_dir(), 200, test_path("out.tar"), &e));
+    CHECK(dataset_normalize(tar_close(&t, "a.tar"), test_dir(), 200, test_path("out.tar"), NULL,
+                            NULL, &e));
     CHECK_STR(e.at, "x/1.npy");
 }
 
@@ -493,7 +501,7 @@ struct zipball {
 static void put_le(struct buf *b, uint64_t v, int bytes)
 {
     for (int i = 0; i < bytes; i++) {
-        char c = (char)(v >> (8 * i));
+        char c = i < 8 ? (char)(v >> (8 * i)) : 0;
         buf_add(b, &c, 1);
     }
 }

@@ -64,6 +64,15 @@ const struct backend *job_backend(const struct job *j);
 const struct job_input *job_input(const struct job *j, const char *role); /* first, or NULL */
 const struct job_input *job_inputs(const struct job *j, int *ret_n);
 
+/* Opens the input of role "model" with its external data; the input of role `role` ("data",
+ * "calibration_data") for the graph g (NULL: any). */
+struct model;
+struct dataset;
+struct graph;
+int job_open_model(struct job *j, struct model **ret, struct err *e);
+int job_open_data(struct job *j, const char *role, const struct graph *g, struct dataset **ret,
+                  struct err *e);
+
 /* An event of the replayable history; takes the reference to data. In order, deterministic. */
 void job_event(struct job *j, const char *type, json_t *data);
 /* A file in out_dir becomes an artifact; hashed here. */

@@ -55,10 +55,11 @@ bool dataset_is_open_form(const char *path);
  * arrays under the same names give the same bytes. tmp_dir takes a temporary file. Nothing in the
  * archive is trusted: links, devices, paths that climb, more than DATASET_FILES_MAX entries, more
  * than max_bytes in all, a compression ratio over 200, archives in the archive and sizes that lie
- * are ERR_BAD_DATA naming the entry.
+ * are ERR_BAD_DATA naming the entry. ret_names (may be NULL): what the first input's samples were
+ * called, in their order, allocated in a.
  */
 int dataset_normalize(const char *path, const char *tmp_dir, uint64_t max_bytes, const char *out,
-                      struct err *e);
+                      struct arena *a, const char *const **ret_names, struct err *e);
 
 /* %XX for every byte but [A-Za-z0-9_-]; both allocate in a. decode: a malformed %XX stays. */
 char *dataset_encode(struct arena *a, const char *name);

@@ -425,12 +425,26 @@ static int pack(struct pack *p, const char *path, const char *tmp_dir, const cha
     return write_tar(p, out);
 }
 
+/* "3" for ".../3.npy", of the first input's samples. */
+static const char *const *first_names(const struct pack *p, struct arena *a)
+{
+    const char **names = arena_array(a, (size_t)p->n_items + 1, sizeof *names);
+    for (int i = 0; i < p->n_items && p->items[i].n_parts == 2; i++) {
+        const struct item *it = &p->items[i];
+        if (strcmp(it->parts[0], p->items[0].parts[0]) == 0)
+            names[i] = arena_strndup(a, it->parts[1], strlen(it->parts[1]) - 4);
+    }
+    return names;
+}
+
 int dataset_normalize(const char *path, const char *tmp_dir, uint64_t max_bytes, const char *out,
-                      struct err *e)
+                      struct arena *a, const char *const **ret_names, struct err *e)
 {
     struct pack p = {.max_bytes = max_bytes, .spool = -1, .e = e};
     buf_init(&p.head, NPY_HEADER_MAX + 64);
     int rc = pack(&p, path, tmp_dir, out);
+    if (!rc && ret_names)
+        *ret_names = first_names(&p, a);
     if (p.spool >= 0)
         close(p.spool);
     buf_done(&p.head);

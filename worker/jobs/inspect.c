@@ -1,0 +1,276 @@
+#include "worker/jobs/inspect.h"
+
+#include <string.h>
+
+#include "worker/exec/exec.h"
+#include "worker/jobs/core.h"
+#include "worker/ops/op.h"
+#include "worker/quant/plan.h"
+
+enum { SAMPLE_NAMES_MAX = 100, DATA_MAX_GIB = 64 };
+
+/* Names come from files: what is not UTF-8 is shown with question marks. */
+static json_t *text(const char *s)
+{
+    json_t *v = json_string(s);
+    if (v)
+        return v;
+    struct arena a = ARENA_INIT;
+    char *copy = arena_strdup(&a, s);
+    for (char *p = copy; *p; p++)
+        if (*p & 0x80)
+            *p = '?';
+    v = json_string(copy);
+    arena_done(&a);
+    return v;
+}
+
+/* ---- the model ---- */
+
+struct look {
+    const struct graph *g;
+    struct arena arena;
+    struct tensor *types;   /* of every value, as far as they are known */
+    struct tensor **folded; /* constants that shapes gave */
+};
+
+static json_t *value_names(const struct graph *g, const int *values, int n)
+{
+    json_t *list = json_array();
+    for (int i = 0; i < n; i++)
+        json_array_append_new(list, values[i] == VALUE_NONE ? json_string("")
+                                                            : text(g->values[values[i]].name));
+    return list;
+}
+
+static json_t *shape_of(const struct value *v, const struct tensor *t)
+{
+    json_t *shape = json_array();
+    for (int i = 0; i < t->rank; i++) {
+        const char *name = v->dim_names && i < v->type.rank ? v->dim_names[i] : NULL;
+        json_array_append_new(shape,
+                              t->dims[i] < 0 && name ? text(name) : json_integer(t->dims[i]));
+    }
+    return shape;
+}
+
+static json_t *value_list(const struct look *l, const int *values, int n)
+{
+    json_t *list = json_array();
+    for (int i = 0; i < n; i++) {
+        const struct value *v = &l->g->values[values[i]];
+        const struct tensor *t = &l->types[values[i]];
+        if (t->type == DT_NONE)
+            t = &v->type;
+        json_array_append_new(list, json_pack("{s:o, s:s, s:o}", "name", text(v->name), "type",
+                                              dtype_name(t->type), "shape", shape_of(v, t)));
+    }
+    return list;
+}
+
+/* A node's multiply-accumulates; 0 when its operator has none, -1 when a shape is not known. */
+static int64_t node_macs(const struct look *l, const struct node *n)
+{
+    if (!n->op || !n->op->macs)
+        return 0;
+    const struct tensor **in = arena_array((struct arena *)&l->arena, (size_t)n->n_in, sizeof *in);
+    struct tensor **out = arena_array((struct arena *)&l->arena, (size_t)n->n_out, sizeof *out);
+    for (int i = 0; i < n->n_in; i++) {
+        in[i] = n->in[i] == VALUE_NONE ? NULL : &l->types[n->in[i]];
+        if (in[i] && (in[i]->type == DT_NONE || !tensor_known(in[i])))
+            return -1;
+    }
+    for (int i = 0; i < n->n_out; i++) {
+        out[i] = n->out[i] == VALUE_NONE ? NULL : &l->types[n->out[i]];
+        if (out[i] && (out[i]->type == DT_NONE || !tensor_known(out[i])))
+            return -1;
+    }
+    struct op_ctx c = {
+        .node = n, .attr = n->attr, .n_in = n->n_in, .n_out = n->n_out, .in = in, .out = out};
+    return n->op->macs(&c);
+}
+
+static json_t *int_or_null(int64_t v)
+{
+    return v < 0 ? json_null() : json_integer(v);
+}
+
+static json_t *node_list(const struct look *l, int64_t *ret_macs)
+{
+    json_t *list = json_array();
+    *ret_macs = 0;
+    for (int i = 0; i < l->g->n_nodes; i++) {
+        const struct node *n = &l->g->nodes[i];
+        int64_t macs = node_macs(l, n);
+        *ret_macs = macs < 0 || *ret_macs < 0 ? -1 : *ret_macs + macs;
+        json_array_append_new(
+            list, json_pack("{s:o, s:o, s:o, s:o, s:o, s:b}", "name", text(n->name), "op_type",
+                            text(n->op_type), "inputs", value_names(l->g, n->in, n->n_in),
+                            "outputs", value_names(l->g, n->out, n->n_out), "macs",
+                            int_or_null(macs), "quantizable", n->op && (n->op->traits & T_QUANT)));
+    }
+    return list;
+}
+
+static json_t *origin_list(const struct graph *g)
+{
+    json_t *list = json_array();
+    for (int i = 0; i < g->n_origins; i++) {
+        const struct origin *o = &g->origins[i];
+        json_array_append_new(
+            list, json_pack("{s:o, s:o, s:s}", "original", text(o->original), "optimized",
+                            o->optimized ? text(o->optimized) : json_null(), "how", o->how));
+    }
+    return list;
+}
+
+static json_t *operator_counts(const struct graph *g)
+{
+    json_t *counts = json_object();
+    for (int i = 0; i < g->n_nodes; i++) {
+        const char *type = g->nodes[i].op_type;
+        json_int_t n = json_integer_value(json_object_get(counts, type));
+        json_object_set_new(counts, type, json_integer(n + 1));
+    }
+    return counts;
+}
+
+static json_t *opset_list(const struct graph *g)
+{
+    json_t *list = json_array();
+    for (int i = 0; i < g->n_opsets; i++)
+        json_array_append_new(list, json_pack("{s:o, s:i}", "domain", text(g->opsets[i].domain),
+                                              "version", g->opsets[i].version));
+    return list;
+}
+
+/* Elements of float constants: weights, biases, tables. */
+static int64_t count_parameters(const struct graph *g)
+{
+    int64_t sum = 0;
+    for (int i = 0; i < g->n_values; i++) {
+        const struct tensor *t = &g->values[i].type;
+        if (g->values[i].producer < 0 && t->data && dtype_is_float(t->type))
+            sum += tensor_count(t);
+    }
+    return sum;
+}
+
+static json_t *summary_of(const struct model *m, const struct look *l)
+{
+    int64_t macs;
+    json_t *nodes = node_list(l, &macs);
+    json_t *counts =
+        json_pack("{s:i, s:i, s:I, s:o}", "nodes", m->original->n_nodes, "nodes_optimized",
+                  m->float_graph->n_nodes, "parameters", (json_int_t)count_parameters(m->original),
+                  "macs", int_or_null(macs));
+    return json_pack("{s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:b, s:i, s:o}", "ir_version",
+                     m->ir_version, "producer", text(m->producer ? m->producer : ""), "opsets",
+                     opset_list(m->original), "inputs", value_list(l, l->g->inputs, l->g->n_inputs),
+                     "outputs", value_list(l, l->g->outputs, l->g->n_outputs), "counts", counts,
+                     "nodes", nodes, "origins", origin_list(m->float_graph), "calibrated",
+                     m->plan != NULL, "calibrations", m->plan ? m->plan->n_calibs : 0, "operators",
+                     operator_counts(m->original));
+}
+
+json_t *inspect_model(const struct model *m, struct err *e)
+{
+    struct look l = {.g = m->float_graph};
+    size_t n = (size_t)l.g->n_values + 1;
+    l.types = arena_array(&l.arena, n, sizeof *l.types);
+    l.folded = arena_array(&l.arena, n, sizeof *l.folded);
+    json_t *summary = NULL;
+    if (!exec_fold(l.g, &l.arena, l.types, l.folded, e))
+        summary = summary_of(m, &l);
+    arena_done(&l.arena);
+    return summary;
+}
+
+static int run_inspect_model(struct job *j, json_t **ret_result, const char **ret_verdict,
+                             struct err *e)
+{
+    struct model *m;
+    *ret_verdict = NULL;
+    if (job_open_model(j, &m, e))
+        return -1;
+    *ret_result = inspect_model(m, e);
+    model_free(m);
+    return *ret_result ? 0 : -1;
+}
+
+/* ---- the data ---- */
+
+static json_t *label_summary(const struct tensor *t)
+{
+    int64_t most = -1;
+    bool negative = false;
+    for (int64_t i = 0; i < tensor_count(t); i++) {
+        int64_t v = tensor_int(t, i);
+        most = v > most ? v : most;
+        negative |= v < 0;
+    }
+    return json_pack("{s:s, s:I, s:o}", "dtype", dtype_name(t->type), "count",
+                     (json_int_t)tensor_count(t), "classes",
+                     negative ? json_null() : json_integer(most + 1));
+}
+
+static json_t *input_summary(const struct dataset_input *in)
+{
+    json_t *shape = json_array();
+    for (int i = 0; i < in->type.rank; i++)
+        json_array_append_new(shape, json_integer(in->type.dims[i]));
+    return json_pack("{s:o, s:s, s:o, s:b}", "name", text(in->name), "dtype",
+                     dtype_name(in->type.type), "shape", shape, "uniform", in->uniform);
+}
+
+json_t *inspect_data(const struct dataset *d, const char *const *names)
+{
+    json_t *inputs = json_array(), *shown = json_array(), *digests = json_array();
+    for (int k = 0; k < d->n_inputs; k++)
+        json_array_append_new(inputs, input_summary(&d->inputs[k]));
+    for (int i = 0; i < d->n_samples && i < SAMPLE_NAMES_MAX; i++)
+        json_array_append_new(shown, text(names ? names[i] : d->sample_names[i]));
+    for (int i = 0; i < d->n_samples; i++) {
+        struct digest sum;
+        char hex[SHA256_HEX];
+        dataset_sample_digest(d, i, &sum);
+        digest_hex(&sum, hex);
+        json_array_append_new(digests, json_string(hex));
+    }
+    return json_pack("{s:o, s:i, s:o, s:o, s:o}", "inputs", inputs, "samples", d->n_samples,
+                     "sample_names", shown, "sample_digests", digests, "labels",
+                     d->labels ? label_summary(d->labels) : json_null());
+}
+
+static int run_inspect_data(struct job *j, json_t **ret_result, const char **ret_verdict,
+                            struct err *e)
+{
+    static const char file[] = "data.tar";
+    const struct job_input *in = job_input(j, "upload");
+    if (!in)
+        in = job_input(j, "data");
+    if (!in)
+        return err_set(e, ERR_INVALID, "/data", "The job has no data.");
+    *ret_verdict = NULL;
+    const char *out = arena_printf(job_arena(j), "%s/%s", job_out_dir(j), file);
+    const char *const *names = NULL;
+    struct dataset *d;
+    if (dataset_normalize(in->path, job_out_dir(j), (uint64_t)DATA_MAX_GIB << 30, out, job_arena(j),
+                          &names, e) ||
+        dataset_open(out, NULL, &d, e))
+        return -1;
+    *ret_result = inspect_data(d, names);
+    dataset_free(d);
+    return job_artifact(j, file, "application/x-tar", file, e);
+}
+
+const struct job_kind job_inspect_model = {
+    .name = "inspect-model",
+    .internal = true,
+    .run = run_inspect_model,
+    .text = "Reads a model and tells its inputs, outputs, nodes and cost."};
+const struct job_kind job_inspect_data = {
+    .name = "inspect-data",
+    .internal = true,
+    .run = run_inspect_data,
+    .text = "Brings uploaded data into canonical form and tells its inputs and samples."};
