@@ -24,7 +24,7 @@ test-models: setup-test ## the tests that need the model collection (PTQ_MODELS=
 	$(Q)scripts/tally "unit tests over models" "$(MAKE) unit-models"
 
 test-long: setup-test ## what takes longer: kill storms, fuzzing, load
-	$(Q)scripts/tally "long unit tests" "$(MAKE) unit-long"
+	$(Q)scripts/tally "long unit tests" "$(MAKE) unit-long" "kill storm and load" "$(MAKE) e2e-long"
 
 setup-test:
 	$(Q)scripts/setup test
