@@ -161,6 +161,19 @@ static int hear_known(struct pipe *p, uint64_t request, int n, struct found *ret
     }
 }
 
+/* What is in hand and was not asked for can only be a cancel. */
+static int hear_rest(struct pipe *p, struct err *e)
+{
+    Ptq__ToWorker *m;
+    int rc = take_message(p, &m, e);
+    if (rc <= 0)
+        return rc;
+    if (!is_cancel(m, e))
+        err_set(e, ERR_WORKER_PROTOCOL, "", "The server says what was not asked.");
+    ptq__to_worker__free_unpacked(m, NULL);
+    return -1;
+}
+
 static int pipe_lookup(void *ctx, const struct digest *digests, int n, struct found *ret,
                        struct err *e)
 {
@@ -174,7 +187,7 @@ static int pipe_lookup(void *ctx, const struct digest *digests, int n, struct fo
         if (hear_known(p, first++, some, ret + i, e))
             return -1;
     }
-    return 0;
+    return hear_rest(p, e); /* it may have come with the last answer: then nothing wakes poll */
 }
 
 static int pipe_store(void *ctx, const struct digest *d, const char *kind, const void *result,
@@ -216,21 +229,7 @@ static int pipe_artifact(void *ctx, const struct artifact *a, struct err *e)
 
 static int pipe_listen(void *ctx, struct err *e)
 {
-    struct pipe *p = ctx;
-    Ptq__ToWorker *m;
-    if (read_more(p, e))
-        return -1;
-    for (;;) {
-        int rc = take_message(p, &m, e);
-        if (rc <= 0)
-            return rc;
-        rc = is_cancel(m, e);
-        if (!rc && m->message_case != PTQ__TO_WORKER__MESSAGE_CANCEL)
-            rc = err_set(e, ERR_WORKER_PROTOCOL, "", "The server says what was not asked.");
-        ptq__to_worker__free_unpacked(m, NULL);
-        if (rc)
-            return rc;
-    }
+    return read_more(ctx, e) || hear_rest(ctx, e) ? -1 : 0;
 }
 
 static const struct job_io pipe_io = {.lookup = pipe_lookup,
