@@ -8,10 +8,16 @@
 
 #include "common/json.h"
 #include "server/blobs.h"
+#include "server/db.h"
 #include "server/metrics.h"
 #include "server/server.h"
 
-enum { METRICS_TEXT_MAX = 4 << 20, DISK_LOW = 256 << 20, LIST_ITEMS_MAX = 100 };
+enum {
+    METRICS_TEXT_MAX = 4 << 20,
+    DISK_LOW = 256 << 20,
+    LIST_ITEMS_MAX = 100,
+    WRITES_WAITING_MAX = 10000
+};
 
 extern const char openapi_json[];
 
@@ -46,8 +52,34 @@ static int check_folder(struct server *s, struct err *e)
     return 0;
 }
 
+static int check_database(struct server *s, struct err *e)
+{
+    if (!s->db)
+        return err_set(e, ERR_UNAVAILABLE, NULL, "The database is not open.");
+    struct stmt *q = db_stmt(s->db, "SELECT 1", e);
+    if (!q)
+        return -1;
+    int r = db_step(q, e);
+    db_end(q);
+    return r < 0 ? -1 : 0;
+}
+
+/* Writes that have waited long for their commit: the writer hangs, or the disk does. */
+static int check_writer(struct server *s, struct err *e)
+{
+    struct db_stats st = {0};
+    if (s->db)
+        db_stats(s->db, &st);
+    if (st.queued > WRITES_WAITING_MAX)
+        return err_set(e, ERR_UNAVAILABLE, NULL, "%lld writes wait for the database.",
+                       (long long)st.queued);
+    return 0;
+}
+
 static const struct ready_check checks[] = {
-    {"not_draining", check_drain}, {"disk", check_disk}, {"data_folder", check_folder}, {0}};
+    {"not_draining", check_drain},     {"disk", check_disk},
+    {"data_folder", check_folder},     {"database", check_database},
+    {"database_writer", check_writer}, {0}};
 
 static void get_ready(struct req *r)
 {
@@ -68,11 +100,57 @@ static void get_ready(struct req *r)
 
 /* ---- /metrics ---- */
 
+static void sample_build(struct gauge_out *out, void *ctx)
+{
+    (void)ctx;
+    gauge_sample(out, 1, (const char *const[]){PTQ_VERSION});
+}
+
+static void sample_disk(struct gauge_out *out, void *ctx)
+{
+    struct server *s = ctx;
+    struct statvfs fs;
+    if (statvfs(s->data_dir, &fs) == 0)
+        gauge_sample(out, (double)fs.f_bavail * (double)fs.f_frsize, NULL);
+}
+
+#define DB_SAMPLE(name, value)                                                                     \
+    static void name(struct gauge_out *out, void *ctx)                                             \
+    {                                                                                              \
+        struct server *s = ctx;                                                                    \
+        struct db_stats st;                                                                        \
+        if (!s->db)                                                                                \
+            return;                                                                                \
+        db_stats(s->db, &st);                                                                      \
+        gauge_sample(out, (double)(value), NULL);                                                  \
+    }
+DB_SAMPLE(sample_commits, st.commits)
+DB_SAMPLE(sample_writes, st.writes)
+DB_SAMPLE(sample_queued, st.queued)
+DB_SAMPLE(sample_wal, st.wal_bytes)
+DB_SAMPLE(sample_last_commit, (double)st.last_commit_us / 1e6)
+DB_SAMPLE(sample_max_commit, (double)st.max_commit_us / 1e6)
+
+static struct gauge gauges[] = {
+    {"ptq_build_info", "The version that runs.", {"version"}, sample_build, NULL, NULL, NULL},
+    {"ptq_disk_free_bytes", "Free on the data disk.", {0}, sample_disk, NULL, NULL, NULL},
+    {"ptq_db_commits_total", "Commits.", {0}, sample_commits, NULL, "counter", NULL},
+    {"ptq_db_writes_total", "Writes in them.", {0}, sample_writes, NULL, "counter", NULL},
+    {"ptq_db_writes_waiting", "Writes that wait.", {0}, sample_queued, NULL, NULL, NULL},
+    {"ptq_db_wal_bytes", "Size of the write-ahead log.", {0}, sample_wal, NULL, NULL, NULL},
+    {"ptq_db_commit_seconds_last", "The last commit.", {0}, sample_last_commit, NULL, NULL, NULL},
+    {"ptq_db_commit_seconds_max", "The longest commit.", {0}, sample_max_commit, NULL, NULL, NULL},
+};
+
 static void get_metrics(struct req *r)
 {
     struct buf text;
     if (req_only_query(r, NULL, 0))
         return;
+    for (size_t i = 0; i < sizeof gauges / sizeof gauges[0]; i++) {
+        gauges[i].ctx = req_server(r);
+        gauge_add(&gauges[i]);
+    }
     buf_init(&text, METRICS_TEXT_MAX);
     metrics_text(&text);
     reply_text(r, 200, "text/plain; version=0.0.4; charset=utf-8", text.len ? text.data : "");

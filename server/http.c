@@ -182,15 +182,16 @@ static bool overdue(struct conn *c, int64_t now_ms)
 }
 
 /* With all connections taken, new clients would wait in the backlog for ever, those that look
- * after the service too: the one that has kept its connection idle longest makes room. */
-static void make_room(struct http *h)
+ * after the service too: those that have kept theirs idle longest make room. */
+static void make_room(struct http *h, int64_t now_ms)
 {
-    struct conn *oldest = NULL;
+    int64_t longest_ms = 0;
     for (struct conn *c = h->conns; c; c = c->next)
-        if (c->phase == CONN_IDLE && !c->cut && (!oldest || c->since_ms < oldest->since_ms))
-            oldest = c;
-    if (oldest)
-        conn_cut(oldest);
+        if (c->phase == CONN_IDLE && now_ms - c->since_ms > longest_ms)
+            longest_ms = now_ms - c->since_ms;
+    for (struct conn *c = h->conns; c && longest_ms; c = c->next)
+        if (c->phase == CONN_IDLE && now_ms - c->since_ms > longest_ms / 2)
+            conn_cut(c);
 }
 
 static void on_sweep(uv_timer_t *t)
@@ -198,11 +199,13 @@ static void on_sweep(uv_timer_t *t)
     struct http *h = t->data;
     int64_t now_ms = clock_mono_ms();
     bool drain_over = h->draining && now_ms >= h->drain_until_ms;
+    stats_loop_lag(now_ms - h->swept_ms - h->sweep_ms);
+    h->swept_ms = now_ms;
     for (struct conn *c = h->conns; c; c = c->next)
         if (!c->cut && (drain_over || overdue(c, now_ms)))
             conn_cut(c);
     if (h->n_conns >= h->opts.connections_max)
-        make_room(h);
+        make_room(h, now_ms);
     if (h->draining)
         http_wake(h);
 }
@@ -367,15 +370,16 @@ static struct MHD_Daemon *daemon_start(struct http *h)
 static void into_loop(struct http *h)
 {
     int fd = MHD_get_daemon_info(h->daemon, MHD_DAEMON_INFO_EPOLL_FD)->listen_fd;
-    int sweep_ms =
-        h->opts.header_deadline_ms / 4 < SWEEP_MS ? h->opts.header_deadline_ms / 4 + 1 : SWEEP_MS;
+    int quarter_ms = h->opts.header_deadline_ms / 4 + 1;
+    h->sweep_ms = quarter_ms < SWEEP_MS ? quarter_ms : SWEEP_MS;
+    h->swept_ms = clock_mono_ms();
     uv_poll_init(h->loop, &h->poll, fd);
     uv_timer_init(h->loop, &h->timer);
     uv_timer_init(h->loop, &h->sweep);
     h->poll.data = h->timer.data = h->sweep.data = h;
     h->open_handles = 3;
     uv_poll_start(&h->poll, UV_READABLE, on_poll);
-    uv_timer_start(&h->sweep, on_sweep, (uint64_t)sweep_ms, (uint64_t)sweep_ms);
+    uv_timer_start(&h->sweep, on_sweep, (uint64_t)h->sweep_ms, (uint64_t)h->sweep_ms);
     arm(h);
 }
 
@@ -399,6 +403,7 @@ int http_start(uv_loop_t *loop, struct server *s, const struct http_opts *o, str
         return err_set(e, ERR_INTERNAL, NULL, "The HTTP daemon does not start.");
     }
     into_loop(h);
+    stats_start(h);
     *ret = h;
     return 0;
 }
@@ -425,7 +430,7 @@ static void on_handle_closed(uv_handle_t *handle)
 /* MHD aborts the process when it is stopped with suspended connections: there must be none. */
 static void drain_check(struct http *h)
 {
-    if (!h->draining || h->stopped || h->n_conns || upload_count())
+    if (!h->draining || h->stopped || h->n_conns || h->n_blobs || upload_busy())
         return;
     h->stopped = true;
     MHD_stop_daemon(h->daemon);
@@ -465,6 +470,7 @@ void http_free(struct http *h)
 {
     if (!h)
         return;
+    stats_stop(h);
     bury_dead(h);
     while (h->orphans)
         req_free(h->orphans);

@@ -93,7 +93,7 @@ void reply_empty(struct req *r, int status);
  * true, or adds none and returns true to be called again only after stream_wake(), or returns
  * false for the end (after what it added). `closed` is called once, last.
  */
-struct stream;
+struct stream; /* valid until `closed` is called */
 struct stream *reply_stream(struct req *r, const char *media_type,
                             bool (*more)(void *ctx, struct buf *out), void (*closed)(void *ctx),
                             void *ctx);

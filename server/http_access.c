@@ -102,6 +102,7 @@ void upload_keep(struct req *r)
 static void on_blob(void *ctx, const struct err *e)
 {
     struct req *r = ctx;
+    r->http->n_blobs--;
     r->blob_done(r, e);
 }
 
@@ -110,6 +111,7 @@ void upload_to_blobs(struct req *r, void (*done)(struct req *r, const struct err
     const struct upload *u = req_upload(r);
     upload_keep(r);
     r->blob_done = done;
+    r->http->n_blobs++;
     blobs_put(r->http->server->blobs, u->path, u->sha256, on_blob, r);
 }
 

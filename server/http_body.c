@@ -107,6 +107,18 @@ static void file_part(struct req *r, const char *data, size_t *size)
     request_refuse_body(r, &e);
 }
 
+static void text_part(struct req *r, const char *data, size_t size)
+{
+    if (buf_add(&r->text, data, size)) {
+        refuse(r, ERR_TOO_LARGE, "The body is larger than JSON texts may be.");
+        return;
+    }
+    r->text_counted += size;
+    r->http->text_bytes += size;
+    if (r->http->text_bytes > HTTP_TEXT_BYTES_MAX)
+        refuse(r, ERR_UNAVAILABLE, "Too many large requests come in at the same time.");
+}
+
 enum MHD_Result body_part(struct req *r, const char *data, size_t *size)
 {
     if (r->conn->phase != CONN_BODY) {
@@ -116,14 +128,19 @@ enum MHD_Result body_part(struct req *r, const char *data, size_t *size)
     size_t before = *size;
     if (r->sink) {
         file_part(r, data, size);
-    } else if (buf_add(&r->text, data, *size)) {
-        refuse(r, ERR_TOO_LARGE, "The body is larger than JSON texts may be.");
-        *size = 0;
     } else {
+        text_part(r, data, *size);
         *size = 0;
     }
     r->received += before - *size;
     return MHD_YES;
+}
+
+void body_forget_text(struct req *r)
+{
+    r->http->text_bytes -= r->text_counted;
+    r->text_counted = 0;
+    buf_done(&r->text);
 }
 
 /* ---- the whole body is in ---- */
@@ -168,7 +185,7 @@ static void text_end(struct req *r)
     if (digest_refused(r, r->text_sha256))
         return;
     r->json = json_parse(text, r->text.len, &e);
-    buf_done(&r->text);
+    body_forget_text(r);
     if (r->json)
         request_dispatch(r);
     else

@@ -5,6 +5,7 @@
 #include <microhttpd.h>
 
 #include "server/http.h"
+#include "server/metrics.h"
 #include "server/routes.h"
 #include "server/upload.h"
 
@@ -12,7 +13,8 @@ enum {
     HTTP_MEMORY = 32 * 1024, /* of a connection: bounds the headers too */
     HTTP_QUERY_MAX = 32,
     HTTP_UPLOADS_MAX = 64, /* at the same time: two buffers each */
-    HTTP_STREAM_OUT_MAX = 8 << 20
+    HTTP_STREAM_OUT_MAX = 8 << 20,
+    HTTP_TEXT_BYTES_MAX = 128 << 20 /* JSON bodies of all connections together */
 };
 
 /* What the client's next move is measured by. */
@@ -56,6 +58,11 @@ struct http {
     void *drained_ctx;
     struct conn *conns;
     int n_conns, n_streams;
+    int n_blobs;         /* uploads on their way into the blobs */
+    uint64_t text_bytes; /* of JSON bodies coming in */
+    int64_t swept_ms;    /* when the timer came last, */
+    int sweep_ms;        /* and how often it should */
+    struct gauge gauge_conns, gauge_streams;
     struct req *dead;    /* freed when the loop is back at the top */
     struct req *orphans; /* their client has gone, their handler has yet to reply */
 };
@@ -97,6 +104,7 @@ struct req {
     uint64_t length; /* UINT64_MAX: chunked */
     uint64_t received;
     struct buf text;
+    uint64_t text_counted; /* in http's text_bytes */
     json_t *json;
     char text_sha256[65], want_sha256[65]; /* want: "" if the client named none */
     struct upload_sink *sink;
@@ -139,16 +147,22 @@ void req_free(struct req *r);
 void req_bury(struct req *r);
 /* The body goes no further: answers on the socket itself. */
 void request_refuse_body(struct req *r, const struct err *e);
-void request_count(const struct req *r, int status);
 
 /* ---- http_body.c ---- */
 int body_begin(struct req *r, struct err *e);
 enum MHD_Result body_part(struct req *r, const char *data, size_t *size);
+void body_forget_text(struct req *r);
 void body_end(struct req *r); /* then request_dispatch, or a problem */
 void request_dispatch(struct req *r);
 
 /* ---- http_file.c ---- */
 bool etag_matches(const struct req *r, const char *quoted);
+
+/* ---- http_stats.c ---- */
+void stats_start(struct http *h);
+void stats_stop(struct http *h);
+void stats_loop_lag(int64_t lag_ms);
+void stats_request(const struct req *r, int status);
 
 /* ---- http_reply.c ---- */
 void reply_take(struct req *r, int status, struct MHD_Response *response);

@@ -10,7 +10,6 @@
 #include "common/clock.h"
 #include "common/json.h"
 #include "common/log.h"
-#include "server/metrics.h"
 #include "server/problem.h"
 #include "server/ulid.h"
 
@@ -66,7 +65,7 @@ void req_free(struct req *r)
     if (r->response)
         MHD_destroy_response(r->response);
     json_decref(r->json);
-    buf_done(&r->text);
+    body_forget_text(r);
     arena_done(&r->arena);
     free(r);
 }
@@ -278,8 +277,9 @@ void request_completed(void *cls, struct MHD_Connection *mhd, void **con_cls,
         conn_cut(r->conn); /* its reply was begun before, as one of many */
     r->conn = NULL;
     if (r->queued)
-        request_count(r, r->status);
-    log_event(LOG_DEBUG, "http.request", "%s %s %s %d %s", r->id, r->method, r->path, r->status,
+        stats_request(r, r->status);
+    log_event(r->status >= 500 ? LOG_WARN : LOG_DEBUG, "http.request", "%s %s %s %d %lld us %s",
+              r->id, r->method, r->path, r->status, (long long)(clock_mono_us() - r->began_us),
               code == MHD_REQUEST_TERMINATED_COMPLETED_OK ? "ok" : "cut short");
     stream_close(r);
     if (r->replied || !r->dispatched) {
@@ -313,31 +313,9 @@ void request_refuse_body(struct req *r, const struct err *e)
     json_decref(body);
     r->dispatched = r->replied = true;
     r->status = status;
-    request_count(r, status);
+    stats_request(r, status);
     upload_free(r->sink);
     r->sink = NULL;
     conn_phase(r->conn, CONN_LINGER);
     conn_resume(r->conn);
-}
-
-static struct metric requests_total = {.name = "ptq_http_requests_total",
-                                       .help = "Requests answered.",
-                                       .labels = {"route", "method", "code"}};
-static struct metric request_seconds = {
-    .name = "ptq_http_request_duration_seconds",
-    .help = "Time from a request's headers to the end of its reply.",
-    .labels = {"route"},
-    .buckets = {0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100}};
-
-void request_count(const struct req *r, int status)
-{
-    static const char *const methods[] = {"GET", "HEAD", "PUT", "POST", "DELETE", "PATCH"};
-    char code[16];
-    const char *method = "other", *route = r->route ? r->route->pattern : "none";
-    for (size_t i = 0; i < sizeof methods / sizeof methods[0]; i++)
-        if (!strcmp(methods[i], r->method))
-            method = methods[i];
-    snprintf(code, sizeof code, "%d", status);
-    metric_add(&requests_total, 1, (const char *const[]){route, method, code});
-    metric_observe(&request_seconds, (double)(clock_mono_us() - r->began_us) / 1e6, &route);
 }

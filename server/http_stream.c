@@ -56,6 +56,12 @@ struct stream *reply_stream(struct req *r, const char *media_type,
     *s = (struct stream){.req = r, .more = more, .closed = closed, .ctx = ctx, .on = true};
     buf_init(&s->out, HTTP_STREAM_OUT_MAX);
     r->http->n_streams++;
+    if (r->http->n_streams > r->http->opts.connections_max / 2) {
+        struct err e = ERR_INIT;
+        err_set(&e, ERR_UNAVAILABLE, NULL, "%d streams are open already.", r->http->n_streams - 1);
+        reply_problem(r, &e);
+        return s;
+    }
     reply_header(r, "Content-Type", media_type);
     reply_header(r, "X-Accel-Buffering", "no");
     reply_take(r, 200,

@@ -35,7 +35,7 @@ struct upload_sink {
     struct err err;
 };
 
-static int sink_count;
+static int sink_count, busy_count;
 
 static struct metric upload_bytes = {.name = "ptq_upload_bytes_total",
                                      .help = "Bytes of uploaded bodies taken in."};
@@ -67,6 +67,11 @@ struct upload_sink *upload_new(uv_loop_t *loop, const char *tmp_dir, uint64_t ma
 int upload_count(void)
 {
     return sink_count;
+}
+
+int upload_busy(void)
+{
+    return busy_count;
 }
 
 static void sink_destroy(struct upload_sink *u)
@@ -138,6 +143,7 @@ static void hand_over(struct upload_sink *u)
     u->filling = !u->filling;
     u->last = u->finishing && u->half[u->filling].len == 0;
     u->busy = true;
+    busy_count++;
     uv_queue_work(u->loop, &u->work, sink_work, sink_after);
 }
 
@@ -153,6 +159,7 @@ static void sink_after(uv_work_t *w, int status)
 {
     struct upload_sink *u = w->data;
     u->busy = false;
+    busy_count--;
     if (u->freed) {
         sink_destroy(u);
         return;

@@ -35,7 +35,7 @@ void upload_leave_file(struct upload_sink *u); /* upload_free will not remove it
 /* Removes the file and frees u, at once or when the pool has let go of it. No event comes after
  * this call. */
 void upload_free(struct upload_sink *u);
-/* Sinks not yet freed; those that the pool still holds included. */
-int upload_count(void);
+int upload_count(void); /* sinks that hold a file */
+int upload_busy(void);  /* sinks that the pool works for: the loop must not end before them */
 
 #endif

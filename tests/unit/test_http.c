@@ -161,6 +161,37 @@ void test_http__broken_lengths_and_huge_heads_are_refused(void)
     kit_stop(&k);
 }
 
+/* The daemon library ends a text at its zero byte. What counts: nothing behind it is acted upon,
+ * and the next request is where it should be. */
+static void check_in_step(struct kit *k, const char *text, size_t len)
+{
+    int fd = kit_connect(k);
+    kit_send(k, fd, text, len);
+    struct reply r = kit_reply(k, fd, false);
+    CHECK(r.status == 200 || r.status == 400);
+    if (r.status == 200) {
+        CHECK_STR(r.body, "{\"path\":\"/t\",\"q\":null}\n");
+        kit_text(k, fd, "GET /t/next HTTP/1.1\r\n" HOST "\r\n");
+        CHECK_STR(kit_reply(k, fd, false).body, "{\"name\":\"next\"}\n");
+    }
+    close(fd);
+}
+
+void test_http__zero_bytes_and_bare_line_feeds_do_not_shift_the_next_request(void)
+{
+    static const char in_header[] = "GET /t HTTP/1.1\r\n" HOST "X-A: a\0b\r\n\r\n",
+                      in_path[] = "GET /t\0/x HTTP/1.1\r\n" HOST "\r\n",
+                      in_name[] = "GET /t HTTP/1.1\r\n" HOST "X\0A: a\r\n\r\n",
+                      bare[] = "GET /t HTTP/1.1\nHost: localhost\nX-A: b\n\n";
+    struct kit k;
+    start(&k);
+    check_in_step(&k, in_header, sizeof in_header - 1);
+    check_in_step(&k, in_name, sizeof in_name - 1);
+    check_in_step(&k, in_path, sizeof in_path - 1);
+    check_in_step(&k, bare, sizeof bare - 1);
+    kit_stop(&k);
+}
+
 void test_http__old_clients_need_no_host(void)
 {
     struct kit k;

@@ -326,6 +326,34 @@ void test_http_time__head_of_a_stream_has_no_body(void)
     kit_stop(&k);
 }
 
+void test_http_time__streams_have_a_limit_below_that_of_connections(void)
+{
+    enum { MOST = 20 };
+    struct kit k;
+    int fd[MOST / 2];
+    line = NULL;
+    stream_over = false;
+    streams_closed = 0;
+    kit_init(&k);
+    k.opts.connections_max = MOST;
+    k.opts.tables = tables;
+    kit_start(&k);
+    for (int i = 0; i < MOST / 2; i++) {
+        fd[i] = kit_connect(&k);
+        kit_text(&k, fd[i], "GET /stream HTTP/1.1\r\n" HOST "\r\n");
+        CHECK_INT(kit_reply(&k, fd[i], true).status, 200);
+    }
+    struct reply r = kit_ask(&k, "GET /stream HTTP/1.1\r\n" HOST "\r\n");
+    CHECK_INT(r.status, 503);
+    CHECK_STR(reply_value(&r, "Retry-After"), "1");
+    kit_until(&k, has_closed, &streams_closed);
+    CHECK_INT(streams_closed, 1);
+    for (int i = 0; i < MOST / 2; i++)
+        close(fd[i]);
+    kit_stop(&k);
+    CHECK_INT(streams_closed, MOST / 2 + 1);
+}
+
 /* ---- limits and the end ---- */
 
 void test_http_time__idle_connections_make_room_for_new_ones(void)
