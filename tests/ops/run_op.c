@@ -111,16 +111,16 @@ struct tensor *tensor_plain(const struct tensor *t)
     return in_layout(t, LAYOUT_PLAIN);
 }
 
-/* The layout that the executor would give the outputs. */
-static enum layout out_layout(const struct op_ctx *c, const struct op *op, int rank)
+/* The layout that the executor would give output i. */
+static enum layout out_layout(const struct op_ctx *c, const struct op *op, int i, int rank)
 {
     if (rank < 3 || op->layout == L_PLAIN)
         return LAYOUT_PLAIN;
     if (op->layout == L_CL)
-        return LAYOUT_CL;
-    for (int i = 0; i < c->n_in; i++)
-        if (c->in[i] && c->in[i]->rank == rank)
-            return c->in[i]->layout;
+        return i ? LAYOUT_PLAIN : LAYOUT_CL;
+    for (int k = 0; k < c->n_in; k++)
+        if (c->in[k] && c->in[k]->rank == rank)
+            return c->in[k]->layout;
     return LAYOUT_PLAIN;
 }
 
@@ -130,7 +130,7 @@ static int run_node(struct op_ctx *c, const struct op *op, struct err *e)
     if (rc)
         return rc;
     for (int i = 0; i < c->n_out; i++) {
-        c->out[i]->layout = out_layout(c, op, c->out[i]->rank);
+        c->out[i]->layout = out_layout(c, op, i, c->out[i]->rank);
         c->out[i]->data = exact_bytes(tensor_bytes(c->out[i]));
         memset(c->out[i]->data, 0x5a, tensor_bytes(c->out[i]));
     }
@@ -154,13 +154,18 @@ struct run run_op_list(const char *type, int opset, const struct attr *attrs, in
     CHECK_OK(op_attrs(node.op, &node, &memory, &r.e), r.e);
     for (int i = 0; i < n_out; i++)
         out[i] = &r.out[i];
+    const struct tensor *turned[RUN_INS];
+    memcpy(turned, in, (size_t)n_in * sizeof *in);
+    for (int i = 0; node.op->layout == L_CL && i < n_in; i++)
+        if (in[i])
+            turned[i] = i == 0 && in[0]->rank >= 3 ? tensor_last(in[0]) : tensor_plain(in[i]);
     const struct backend *backend = NULL;
     backend_find(NULL, &backend, &r.e);
     struct op_ctx c = {.node = &node,
                        .attr = node.attr,
                        .n_in = n_in,
                        .n_out = n_out,
-                       .in = in,
+                       .in = turned,
                        .out = out,
                        .arena = &memory,
                        .backend = backend};
@@ -179,6 +184,7 @@ void check_shape(const struct tensor *t, enum dtype type, const int64_t *dims)
 void check_floats(const struct tensor *t, const float *v, size_t n, double tol)
 {
     CHECK_INT(tensor_count(t), n);
+    t = tensor_plain(t);
     for (size_t i = 0; i < n; i++)
         CHECK_NEAR(tensor_num(t, (int64_t)i), v[i], tol);
 }
