@@ -454,8 +454,10 @@ static void drain_conn(struct conn *c)
 
 void http_drain(struct http *h, int deadline_ms, void (*done)(void *ctx), void *ctx)
 {
-    h->draining = true;
     h->drain_until_ms = clock_mono_ms() + deadline_ms;
+    if (h->draining)
+        return; /* asked again: with another deadline */
+    h->draining = true;
     h->drained = done;
     h->drained_ctx = ctx;
     int fd = MHD_quiesce_daemon(h->daemon);

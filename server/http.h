@@ -44,7 +44,7 @@ struct route {
 /* Each api_*.c ends with its rows, closed by an empty one; routes.c lists the tables. */
 extern const struct route *const route_tables[];
 
-/* A finished upload. The file is removed with the request unless upload_keep() took it. */
+/* A finished upload. The file is removed with the reply unless upload_keep() took it before. */
 struct upload {
     const char *path; /* in the data folder's tmp/, flushed to disk */
     char sha256[65];
@@ -115,7 +115,8 @@ struct http_opts {
 int http_start(uv_loop_t *loop, struct server *s, const struct http_opts *o, struct http **ret,
                struct err *e);
 int http_port(const struct http *h);
-/* Stops accepting, ends streams, lets replies finish (at most deadline_ms), then calls done. */
+/* Stops accepting, ends streams, lets replies finish (at most deadline_ms), then calls done. Asked
+ * again, it only takes the new deadline. */
 void http_drain(struct http *h, int deadline_ms, void (*done)(void *ctx), void *ctx);
 bool http_draining(const struct http *h);
 /* Last of all, when nobody is left who might still reply to a request. */

@@ -38,6 +38,8 @@ void reply_take(struct req *r, int status, struct MHD_Response *response)
     r->replied = true;
     r->status = status;
     r->response = response;
+    if (r->sink)
+        upload_discard(r->sink); /* what was refused is gone when the client hears of it */
     if (!r->conn) {
         req_bury(r);
         return;

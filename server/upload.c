@@ -78,8 +78,6 @@ static void sink_destroy(struct upload_sink *u)
 {
     if (u->fd >= 0)
         close(u->fd);
-    if (!u->leave)
-        unlink(u->result.path);
     sha256_free(u->hash);
     free(u->half[0].data);
     free(u->half[1].data);
@@ -88,10 +86,18 @@ static void sink_destroy(struct upload_sink *u)
     sink_count--;
 }
 
+void upload_discard(struct upload_sink *u)
+{
+    if (!u->leave)
+        unlink(u->result.path);
+    u->leave = true;
+}
+
 void upload_free(struct upload_sink *u)
 {
     if (!u)
         return;
+    upload_discard(u);
     u->freed = true;
     if (!u->busy)
         sink_destroy(u);

@@ -31,7 +31,8 @@ int64_t upload_write(struct upload_sink *u, const void *data, size_t len);
 void upload_finish(struct upload_sink *u);
 const struct err *upload_error(const struct upload_sink *u); /* NULL if there is none */
 const struct upload *upload_result(const struct upload_sink *u);
-void upload_leave_file(struct upload_sink *u); /* upload_free will not remove it */
+void upload_leave_file(struct upload_sink *u); /* nothing below removes it */
+void upload_discard(struct upload_sink *u);    /* removes the file, now */
 /* Removes the file and frees u, at once or when the pool has let go of it. No event comes after
  * this call. */
 void upload_free(struct upload_sink *u);

@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "common/buf.h"
@@ -374,6 +375,48 @@ void test_http__pipelined_requests_are_answered_in_turn(void)
     CHECK_INT(kit_reply(&k, fd, false).status, 200);
     CHECK_STR(kit_reply(&k, fd, false).body, "{\"name\":\"4\"}\n");
     close(fd);
+    kit_stop(&k);
+}
+
+/* Valid requests with bytes changed, cut and doubled at random: the service answers or closes, and
+ * goes on. */
+void test_http__mutated_requests_do_no_harm(void)
+{
+    static const char *const seeds[] = {
+        "GET /t?q=a%20b HTTP/1.1\r\n" HOST "Prefer: wait=3\r\nIf-None-Match: \"x\"\r\n\r\n",
+        "POST /json HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+        "POST /json HTTP/1.1\r\n" HOST "Content-Length: 7\r\nContent-Digest: "
+        "sha-256=:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=:\r\n\r\n{\"a\":1}",
+        "GET /t/x/files/a/%2e%2e/b HTTP/1.1\r\n" HOST "Origin: http://localhost\r\n\r\n"};
+    enum { ROUNDS = 10, AT_ONCE = 100 };
+    struct kit k;
+    unsigned x = 7;
+    kit_init(&k);
+    k.opts.tables = tables;
+    k.opts.header_deadline_ms = k.opts.idle_ms = 40;
+    kit_start(&k);
+    for (int round = 0; round < ROUNDS; round++) {
+        int fd[AT_ONCE];
+        for (int i = 0; i < AT_ONCE; i++) {
+            char text[600];
+            size_t len = strlen(strcpy(text, seeds[(round + i) % 4]));
+            for (int change = 0; change <= i % 5; change++) {
+                x = x * 1664525 + 1013904223;
+                text[(x >> 8) % len] = (char)(x >> 24);
+                if (x % 7 == 0)
+                    len -= (x >> 8) % len / 2;
+            }
+            fd[i] = kit_connect(&k);
+            kit_send(&k, fd[i], text, len);
+            if (i % 2)
+                shutdown(fd[i], SHUT_WR);
+        }
+        for (int i = 0; i < AT_ONCE; i++) {
+            kit_wait_closed(&k, fd[i]);
+            close(fd[i]);
+        }
+    }
+    CHECK_INT(kit_ask(&k, "GET /t HTTP/1.1\r\n" HOST "\r\n").status, 200);
     kit_stop(&k);
 }
 

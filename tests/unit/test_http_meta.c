@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sched.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
 #include <signal.h>
 #include <unistd.h>
@@ -82,6 +84,29 @@ void test_http_meta__the_document_and_the_root_are_served(void)
 }
 
 /* ---- limits of the process ---- */
+
+/* On a file system of 8 MiB, which goes with the test's own mount space. */
+void test_http_meta__a_full_disk_is_507_before_the_body(void)
+{
+    struct kit k;
+    if (unshare(CLONE_NEWNS) || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
+        mount("tmpfs", test_dir(), "tmpfs", 0, "size=8m"))
+        SKIP("file systems cannot be mounted here");
+    kit_init(&k);
+    kit_start(&k);
+    int fd = kit_connect(&k);
+    kit_text(&k, fd,
+             "PUT /v1/blobs/sha256:00 HTTP/1.1\r\n" HOST
+             "Expect: 100-continue\r\nContent-Length: 100\r\n\r\n");
+    struct reply r = kit_reply(&k, fd, false);
+    CHECK_INT(r.status, 507);
+    CHECK(strstr(r.body, "/problems/disk-full") != NULL);
+    struct reply ready = get(&k, "/readyz");
+    CHECK_INT(ready.status, 503);
+    CHECK(strstr(ready.body, "\"name\":\"disk\",\"ok\":false") != NULL);
+    close(fd);
+    kit_stop(&k);
+}
 
 void test_http_meta__few_files_limit_the_connections_not_the_service(void)
 {

@@ -390,6 +390,31 @@ static bool is_set(void *arg)
     return *(bool *)arg;
 }
 
+/* The client leaves while its file is on the way into the blobs: the file gets there, nobody is
+ * told, and the drain waits for the pool. */
+void test_http_time__a_client_may_leave_while_its_blob_is_stored(void)
+{
+    static const char hex[] = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+    struct kit k;
+    bool drained = false;
+    char head[300];
+    start(&k);
+    for (int i = 0; i < 20; i++) {
+        int fd = kit_connect(&k);
+        snprintf(head, sizeof head,
+                 "PUT /v1/blobs/sha256:%s HTTP/1.1\r\n" HOST "Content-Length: 3\r\n\r\nabc", hex);
+        kit_text(&k, fd, head);
+        for (int turn = 0; turn < i; turn++)
+            uv_run(&k.loop, UV_RUN_NOWAIT);
+        struct linger reset = {1, 0};
+        setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+        close(fd);
+    }
+    http_drain(k.server.http, 5000, set_flag, &drained);
+    kit_until(&k, is_set, &drained);
+    kit_done(&k);
+}
+
 /* An idle connection, a stream, an upload half way, and a request that waits. */
 void test_http_time__draining_ends_streams_and_lets_replies_finish(void)
 {
