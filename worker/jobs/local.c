@@ -73,7 +73,7 @@ static int local_event(void *ctx, int64_t ordinal, const char *type, const json_
         show_progress(l, data);
     } else if (!strcmp(type, "warning") || !strcmp(type, "log")) {
         end_line(l);
-        fprintf(stderr, "%s: %s\n", type, json_str(data, "text", json_str(data, "detail", "")));
+        fprintf(stderr, "%s: %s\n", type, json_str(data, "message", ""));
     }
     return 0;
 }

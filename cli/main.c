@@ -1,0 +1,287 @@
+/* ptq: the table of commands, their options and their help. */
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/cli.h"
+#include "cli/http.h"
+
+/* ---- options ---- */
+
+enum option_bit {
+    O_CONFIG = 1 << 0,
+    O_OUT = 1 << 1,
+    O_NAME = 1 << 2,
+    O_LABELS = 1 << 3,
+    O_CALIBRATION = 1 << 4,
+    O_LOCAL = 1 << 5,
+    O_STORE = 1 << 6,
+    O_SAMPLES = 1 << 7,
+    O_LIMIT = 1 << 8,
+    O_STATE = 1 << 9,
+    O_AFTER = 1 << 10,
+    O_NO_WAIT = 1 << 11,
+    O_ALWAYS = 1 << 12
+};
+
+static const struct option_row {
+    const char *name, *letter, *value, *text;
+    enum option_bit bit;
+    size_t at; /* in struct options; a value is NULL for a flag */
+} option_rows[] = {
+    {"--config", "-c", "FILE", "quant_config as JSON: which precision goes where", O_CONFIG,
+     offsetof(struct options, config)},
+    {"--out", "-o", "FILE", "where the file goes (- is standard output)", O_OUT,
+     offsetof(struct options, out)},
+    {"--samples", NULL, "N", "use the first N samples only", O_SAMPLES,
+     offsetof(struct options, samples)},
+    {"--calibration-data", NULL, "DATA", "calibrate on this data, not on what is evaluated",
+     O_CALIBRATION, offsetof(struct options, calibration)},
+    {"--labels", NULL, "FILE", "an npy of one class number a sample, for a folder of data",
+     O_LABELS, offsetof(struct options, labels)},
+    {"--name", NULL, "NAME", "what the server calls it (default: the file's name)", O_NAME,
+     offsetof(struct options, name)},
+    {"--limit", NULL, "N", "show at most N (default 20, at most 100)", O_LIMIT,
+     offsetof(struct options, limit)},
+    {"--state", NULL, "STATE", "only jobs in this state: running, failed …", O_STATE,
+     offsetof(struct options, state)},
+    {"--after", NULL, "SEQ", "only events behind this sequence number", O_AFTER,
+     offsetof(struct options, after)},
+    {"--no-wait", NULL, NULL, "print the job's id and leave it to the server", O_NO_WAIT,
+     offsetof(struct options, wait_not)},
+    {"--local", NULL, NULL, "compute here with ptq-worker, without a server", O_LOCAL,
+     offsetof(struct options, local)},
+    {"--store", NULL, "DIR", "with --local: keep results of tasks here for the next time", O_STORE,
+     offsetof(struct options, store)},
+    {"--url", NULL, "URL", "the server (default: PTQ_URL, else http://127.0.0.1:8080)", O_ALWAYS,
+     offsetof(struct options, url)},
+    {"--json", NULL, NULL, "JSON on standard output, for programs", O_ALWAYS,
+     offsetof(struct options, json)},
+    {"--help", "-h", NULL, "this text", O_ALWAYS, offsetof(struct options, help)},
+};
+enum { N_OPTIONS = sizeof option_rows / sizeof option_rows[0] };
+
+/* ---- commands ---- */
+
+static const struct command {
+    const char *name, *noun; /* noun: a second word of the name, or NULL */
+    const char *args;
+    int min_words, max_words;
+    unsigned options;
+    int (*run)(struct cli *c, struct err *e);
+    const char *text, *more;
+} commands[] = {
+    {"model", "add", "FILE", 1, 1, O_NAME, cmd_model_add, "upload an ONNX model",
+     "Prints the model's id. A model that the server has already is not sent again.\n\n"
+     "Example:\n  ptq model add yolop.onnx\n"},
+    {"data", "add", "DIR|FILE", 1, 1, O_NAME | O_LABELS, cmd_data_add, "upload calibration data",
+     "DIR holds one folder for each input of the model, with one npy file for each sample:\n"
+     "<input name>/<sample>.npy, shape with the batch. '/' in an input's name is written %2F.\n"
+     "labels.npy beside the folders is one class number a sample, in the order of file names.\n"
+     "FILE is such a folder as tar, tar.gz or zip, or an npz, or one npy.\n\n"
+     "Example:\n  ptq data add calibration_data --labels calibration_labels.npy\n"},
+    {"calibrate", NULL, "MODEL DATA", 2, 2,
+     O_CONFIG | O_OUT | O_SAMPLES | O_NO_WAIT | O_LOCAL | O_STORE | O_LABELS, cmd_calibrate,
+     "make a calibrated model",
+     "MODEL and DATA are paths or ids. The calibrated model is written to -o FILE, or to\n"
+     "<model>_calibrated_model.onnx in this folder.\n\n"
+     "Example:\n  echo '{\"model_config\": {\"all_node_type\": \"int16\"}}' > int16.json\n"
+     "  ptq calibrate model.onnx calibration_data -c int16.json -o model_int16.onnx\n"},
+    {"evaluate", NULL, "MODEL DATA", 2, 2,
+     O_CONFIG | O_SAMPLES | O_CALIBRATION | O_NO_WAIT | O_LOCAL | O_STORE | O_LABELS, cmd_evaluate,
+     "compare a calibrated model with its float self",
+     "Runs all samples quantized and in float and compares every output; with labels in DATA\n"
+     "the accuracy of both too. MODEL is a calibrated model; or a float one, which is calibrated\n"
+     "first as -c says, on --calibration-data or on DATA itself.\n\n"
+     "Example:\n  ptq evaluate model_calibrated_model.onnx calibration_data\n"
+     "  ptq evaluate model.onnx test_data -c int16.json --calibration-data calibration_data\n"},
+    {"jobs", NULL, "", 0, 0, O_LIMIT | O_STATE, cmd_jobs, "list jobs, newest first",
+     "Example:\n  ptq jobs --state running\n"},
+    {"watch", NULL, "JOB", 1, 1, O_AFTER, cmd_watch, "follow a job to its end",
+     "Goes on where it was when the connection breaks. With --json each event is a line.\n\n"
+     "Example:\n  ptq watch job_01KXYZ…\n"},
+    {"cancel", NULL, "JOB", 1, 1, 0, cmd_cancel, "end a job",
+     "What it has computed is kept: the same work is not done again.\n\n"
+     "Example:\n  ptq cancel job_01KXYZ…\n"},
+    {"get", NULL, "ID [ARTIFACT]", 1, 2, O_OUT, cmd_get, "show or download a resource",
+     "A job, model or data set as JSON. With -o FILE: the model's ONNX file, the data's tar, the\n"
+     "job's result. With a job's ARTIFACT: that file, to -o FILE or to its own name.\n\n"
+     "Example:\n  ptq get job_01KXYZ… quant_config.json\n"
+     "  ptq get mdl_abc… -o model.onnx\n"},
+};
+enum { N_COMMANDS = sizeof commands / sizeof commands[0] };
+
+/* ---- help ---- */
+
+static void show_option(const struct option_row *o)
+{
+    char left[64];
+    snprintf(left, sizeof left, "%s%s%s%s%s", o->letter ? o->letter : "", o->letter ? ", " : "",
+             o->name, o->value ? " " : "", o->value ? o->value : "");
+    printf("  %-24s %s\n", left, o->text);
+}
+
+static void show_command_name(const struct command *k, char ret[64])
+{
+    snprintf(ret, 64, "%s%s%s %s", k->name, k->noun ? " " : "", k->noun ? k->noun : "", k->args);
+}
+
+static int help_command(const struct command *k)
+{
+    char name[64];
+    show_command_name(k, name);
+    printf("ptq %s: %s\n\n%s\nOptions:\n", name, k->text, k->more);
+    for (int i = 0; i < N_OPTIONS; i++)
+        if (option_rows[i].bit & (k->options | O_ALWAYS))
+            show_option(&option_rows[i]);
+    return EXIT_OK;
+}
+
+static int help_all(void)
+{
+    puts("ptq quantizes ONNX models with a ptqd server, or by itself with --local.\n\nCommands:");
+    for (int i = 0; i < N_COMMANDS; i++) {
+        char name[64];
+        show_command_name(&commands[i], name);
+        printf("  %-24s %s\n", name, commands[i].text);
+    }
+    puts("\nThe main job, in two lines:\n"
+         "  ptq calibrate model.onnx calibration_data\n"
+         "  ptq evaluate model_calibrated_model.onnx calibration_data\n"
+         "\nMODEL and DATA are paths or ids. `ptq COMMAND --help` tells more of a command.\n"
+         "The server is --url URL, or PTQ_URL, or http://127.0.0.1:8080.\n"
+         "Exit status: 0 done, 1 the job failed or was refused, 2 wrong usage, 3 no server, 4 the\n"
+         "job's target was not met.");
+    return EXIT_OK;
+}
+
+/* ---- the command line ---- */
+
+static int usage(const char *what, const char *word)
+{
+    fprintf(stderr, "ptq: %s%s%s. `ptq --help` lists the commands.\n", what, word ? ": " : "",
+            word ? word : "");
+    return EXIT_USAGE;
+}
+
+static const struct option_row *find_option(const char *word, size_t len)
+{
+    for (int i = 0; i < N_OPTIONS; i++) {
+        const struct option_row *o = &option_rows[i];
+        if ((strlen(o->name) == len && !strncmp(word, o->name, len)) ||
+            (o->letter && len == 2 && !strncmp(word, o->letter, 2)))
+            return o;
+    }
+    return NULL;
+}
+
+/* Takes an option at argv[0]: how many words it took, 0 on error. "--name=value" is one word. */
+static int take_option(struct cli *c, char **argv, unsigned *seen)
+{
+    const char *equals = !strncmp(argv[0], "--", 2) ? strchr(argv[0], '=') : NULL;
+    size_t len = equals ? (size_t)(equals - argv[0]) : strlen(argv[0]);
+    const struct option_row *o = find_option(argv[0], len);
+    if (!o)
+        return usage("This option is not known", argv[0]), 0;
+    char *to = (char *)&c->opt + o->at;
+    const char *value = equals ? equals + 1 : o->value ? argv[1] : NULL;
+    *seen |= o->bit;
+    if (!o->value && !equals) {
+        *(bool *)to = true;
+        return 1;
+    }
+    if (!o->value || !value)
+        return usage(o->value ? "This option needs a value" : "This option takes no value",
+                     argv[0]),
+               0;
+    memcpy(to, &value, sizeof value);
+    return equals ? 1 : 2;
+}
+
+static int parse(struct cli *c, char **argv, unsigned *seen)
+{
+    for (int i = 0; argv[i];) {
+        if (argv[i][0] == '-' && argv[i][1]) {
+            int took = take_option(c, argv + i, seen);
+            if (!took)
+                return EXIT_USAGE;
+            i += took;
+        } else {
+            if (c->n_words == WORDS_MAX)
+                return usage("There are too many words", argv[i]);
+            c->words[c->n_words++] = argv[i++];
+        }
+    }
+    return EXIT_OK;
+}
+
+/* The command that the first words name; they are taken away. */
+static const struct command *take_command(struct cli *c)
+{
+    for (int i = 0; i < N_COMMANDS; i++) {
+        const struct command *k = &commands[i];
+        int n = k->noun ? 2 : 1;
+        if (c->n_words < n || strcmp(c->words[0], k->name) ||
+            (k->noun && strcmp(c->words[1], k->noun)))
+            continue;
+        c->n_words -= n;
+        memmove(c->words, c->words + n, (size_t)c->n_words * sizeof c->words[0]);
+        memset(c->words + c->n_words, 0, (size_t)(WORDS_MAX - c->n_words) * sizeof c->words[0]);
+        return k;
+    }
+    return NULL;
+}
+
+static int run(struct cli *c, const struct command *k, unsigned seen)
+{
+    char name[64];
+    struct err e = ERR_INIT;
+    if (c->opt.help)
+        return help_command(k);
+    show_command_name(k, name);
+    if (c->n_words < k->min_words || c->n_words > k->max_words) {
+        fprintf(stderr, "ptq: It is `ptq %s`. `ptq %s%s%s --help` tells more.\n", name, k->name,
+                k->noun ? " " : "", k->noun ? k->noun : "");
+        return EXIT_USAGE;
+    }
+    for (int i = 0; i < N_OPTIONS; i++)
+        if (seen & option_rows[i].bit & ~(k->options | O_ALWAYS))
+            return usage("This command does not take the option", option_rows[i].name);
+    return k->run(c, &e);
+}
+
+struct http *cli_http(struct cli *c)
+{
+    const char *url = c->opt.url ? c->opt.url : getenv("PTQ_URL");
+    if (!c->http)
+        c->http = http_new(url && *url ? url : "http://127.0.0.1:8080");
+    return c->http;
+}
+
+int cli_fail(const struct err *e)
+{
+    fprintf(stderr, "ptq: %s: %s%s%s\n", err_title(e->code), e->at, *e->at ? ": " : "", e->detail);
+    return e->code == ERR_UNAVAILABLE ? EXIT_UNREACHABLE : EXIT_FAILED;
+}
+
+int main(int argc, char **argv)
+{
+    struct cli c = {.arena = ARENA_INIT};
+    unsigned seen = 0;
+    if (argc == 2 && !strcmp(argv[1], "--version"))
+        return puts("ptq " PTQ_VERSION) < 0;
+    int status = parse(&c, argv + 1, &seen);
+    if (status)
+        return status;
+    const struct command *k = take_command(&c);
+    if (k)
+        status = run(&c, k, seen);
+    else if (c.opt.help || !c.n_words)
+        status = c.opt.help ? help_all() : (help_all(), EXIT_USAGE);
+    else
+        status = usage("This command is not known", c.words[0]);
+    http_free(c.http);
+    arena_done(&c.arena);
+    return status;
+}
