@@ -1,0 +1,135 @@
+#include "worker/quant/config.h"
+
+#include <string.h>
+
+#include "common/json.h"
+#include "worker/quant/dialect.h"
+
+static const char *const level_names[LEVEL_COUNT] = {
+    [BY_DEFAULT] = "default", [BY_OP] = "op",      [BY_SUBGRAPH] = "subgraph",
+    [BY_NODE] = "node",       [BY_INPUT] = "node",
+};
+
+const char *level_name(enum level l)
+{
+    return level_names[l];
+}
+
+const char *config_at(struct config_ctx *x, const char *at, const char *key)
+{
+    char text[ERR_AT_MAX];
+    json_pointer_add(text, sizeof text, at, key);
+    return arena_strdup(x->arena, text);
+}
+
+void config_warn(struct config_ctx *x, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    json_array_append_new(x->c->warnings, json_string(arena_vprintf(x->arena, fmt, ap)));
+    va_end(ap);
+}
+
+int config_unknown(struct config_ctx *x, const char *at, const char *what, const char *name,
+                   const char *const *known, size_t n)
+{
+    char near[256];
+    json_nearest(name, known, n, near, sizeof near);
+    return err_set(x->e, ERR_UNKNOWN_NAME, at, "There is no %s \"%.100s\"%s%s%s.", what, name,
+                   *near ? "; did you mean " : "", near, *near ? "?" : "");
+}
+
+int config_qtype(struct config_ctx *x, const json_t *v, const char *at, enum qtype *ret)
+{
+    const char *name = json_string_value(v);
+    if (name && !qtype_parse(name, ret))
+        return 0;
+    return err_set(x->e, ERR_INVALID, at,
+                   "This must be \"int8\", \"int16\", \"float16\" or \"float32\".");
+}
+
+static const struct json_field top_fields[] = {
+    {"model_config", JSON_K_OBJECT, 0, 0, 0},
+    {"op_config", JSON_K_OBJECT, 0, 0, 0},
+    {"subgraph_config", JSON_K_OBJECT, 0, 0, 0},
+    {"node_config", JSON_K_OBJECT, 0, 0, 0},
+    {0},
+};
+
+static const struct {
+    const char *key;
+    int (*parse)(struct config_ctx *x, const json_t *o, const char *at);
+} parts[] = {
+    {"model_config", config_model},
+    {"op_config", config_ops},
+    {"subgraph_config", config_subgraphs},
+    {"node_config", config_nodes},
+};
+
+static int parse_parts(struct config_ctx *x, const char *pointer)
+{
+    const json_t *o = x->c->source;
+    if (json_check(o, top_fields, pointer, x->e))
+        return -1;
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        const json_t *part = json_object_get(o, parts[i].key);
+        if ((part || i == 0) && parts[i].parse(x, part, config_at(x, pointer, parts[i].key)))
+            return -1;
+    }
+    return 0;
+}
+
+static json_t *source_of(const json_t *v, const char *pointer, json_t *warnings, struct err *e)
+{
+    if (!v)
+        return json_object();
+    if (!json_is_string(v))
+        return json_deep_copy(v);
+    json_t *o = dialect_parse(json_string_value(v), json_string_length(v), warnings, e);
+    if (!o)
+        err_in(e, pointer);
+    return o;
+}
+
+int config_parse(const json_t *v, const char *pointer, const struct graph *g, const struct march *m,
+                 struct arena *a, struct quant_config **ret, struct err *e)
+{
+    struct quant_config *c = arena_alloc(a, sizeof *c);
+    c->arena = a;
+    c->weight_percentile = 1;
+    c->warnings = json_array();
+    c->source = source_of(v, pointer, c->warnings, e);
+    struct config_ctx x = {.c = c, .g = g, .march = m, .arena = a, .e = e};
+    if (!c->source || parse_parts(&x, pointer)) {
+        config_done(c);
+        return -1;
+    }
+    *ret = c;
+    return 0;
+}
+
+void config_done(struct quant_config *c)
+{
+    if (!c)
+        return;
+    json_decref(c->source);
+    json_decref(c->warnings);
+    c->source = c->warnings = NULL;
+}
+
+json_t *config_resolved(const struct quant_config *c, const struct activation *used)
+{
+    json_t *o = json_deep_copy(c->source), *model = json_object_get(o, "model_config");
+    if (!model) {
+        model = json_object();
+        json_object_set_new(o, "model_config", model);
+    }
+    json_object_set_new(model, "all_node_type", json_string(qtype_name(c->all)));
+    json_object_set_new(model, "activation", activation_json(used));
+    json_object_del(model, "modelwise_search");
+    json_object_del(model, "search");
+    json_t *weight =
+        json_pack("{s:s, s:f}", "calibration_type", "max", "max_percentile", c->weight_percentile);
+    json_object_set_new(model, "weight", weight);
+    return o;
+}

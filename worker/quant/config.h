@@ -1,0 +1,92 @@
+/*
+ * quant_config (spec §1): parsed strictly against a graph. Every error is ERR_INVALID or
+ * ERR_UNKNOWN_NAME with a JSON Pointer and the nearest known names; what is valid but not built is
+ * ERR_UNSUPPORTED with its pointer. Nothing is ignored in silence: what has no effect is a warning.
+ */
+#ifndef PTQ_WORKER_QUANT_CONFIG_H
+#define PTQ_WORKER_QUANT_CONFIG_H
+
+#include <jansson.h>
+
+#include "worker/quant/march.h"
+#include "worker/quant/metrics.h"
+#include "worker/quant/plan.h"
+
+/* Who decided, from coarse to fine; the finer wins. */
+enum level { BY_DEFAULT, BY_OP, BY_SUBGRAPH, BY_NODE, BY_INPUT, LEVEL_COUNT };
+const char *level_name(enum level l); /* BY_INPUT is "node" too */
+
+enum { REQUEST_ALL = -1, REQUEST_OUTPUT = -2 };
+struct request {
+    int node;
+    int input; /* an input's number, REQUEST_ALL inputs, or REQUEST_OUTPUT */
+    enum qtype qtype;
+    bool compensate; /* "ec"; qtype is then Q_INT8 */
+    enum level level;
+    const char *pointer; /* where it stands in the configuration */
+};
+
+enum method { METHOD_MAX, METHOD_KL, METHOD_MIN_MAX, METHOD_MSE, METHOD_FIXED, METHOD_COUNT };
+const char *method_name(enum method m);
+
+/* How the thresholds of activations are found. */
+struct activation {
+    enum method method;
+    double max_percentile;    /* METHOD_MAX; 1: the maximum */
+    bool per_channel;         /* METHOD_MAX */
+    bool asymmetric;          /* all but METHOD_MIN_MAX */
+    int num_bin, max_num_bin; /* METHOD_KL, METHOD_MSE */
+};
+
+struct quant_config {
+    struct arena *arena;
+    enum qtype all;    /* all_node_type */
+    bool output_given; /* model_output_type */
+    enum qtype output;
+    int n_candidates; /* 1: no search */
+    struct activation *candidates;
+    struct { /* of the search over the model */
+        enum metric metric;
+        double similarity;
+        int num_sample;
+    } search;
+    double weight_percentile; /* a factor on the weights' maxima */
+    int n_requests;
+    struct request *requests;
+    json_t *source;   /* as given (an object) */
+    json_t *warnings; /* array of strings */
+};
+
+/* v: an object, or a string in the dialect (quant/dialect.h), or NULL for {}. pointer is put in
+ * front of all pointers. The config lives in `a` but for source and warnings: config_done. */
+int config_parse(const json_t *v, const char *pointer, const struct graph *g, const struct march *m,
+                 struct arena *a, struct quant_config **ret, struct err *e);
+void config_done(struct quant_config *c);
+
+/* As resolved: source with the method that `used` says (new reference). */
+json_t *config_resolved(const struct quant_config *c, const struct activation *used);
+json_t *activation_json(const struct activation *a);
+bool activation_same(const struct activation *a, const struct activation *b);
+
+/* config_model.c: model_config; config_nodes.c: the rest. For config.c. */
+struct config_ctx {
+    struct quant_config *c;
+    const struct graph *g;
+    const struct march *march;
+    struct arena *arena;
+    struct err *e;
+    int requests_cap;
+};
+int config_model(struct config_ctx *x, const json_t *o, const char *at);
+int config_ops(struct config_ctx *x, const json_t *o, const char *at);
+int config_subgraphs(struct config_ctx *x, const json_t *o, const char *at);
+int config_nodes(struct config_ctx *x, const json_t *o, const char *at);
+/* A qtype's name at that place. */
+int config_qtype(struct config_ctx *x, const json_t *v, const char *at, enum qtype *ret);
+/* at + "/" + key, escaped, in the arena. */
+const char *config_at(struct config_ctx *x, const char *at, const char *key);
+int config_unknown(struct config_ctx *x, const char *at, const char *what, const char *name,
+                   const char *const *known, size_t n);
+void config_warn(struct config_ctx *x, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+#endif
