@@ -4,6 +4,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "worker/quant/along.h"
+
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
@@ -178,24 +180,6 @@ void fq_float16(const float *in, float *out, int64_t n)
 {
     for (int64_t i = 0; i < n; i++)
         out[i] = through_f16(in[i]);
-}
-
-/* A tensor seen along one of its dims, in memory order: outer × channels × inner. */
-struct along {
-    int64_t outer, channels, inner;
-};
-
-static struct along look_along(const struct tensor *t, int axis)
-{
-    struct along v = {1, t->dims[axis], 1};
-    bool cl = t->layout == LAYOUT_CL && t->rank >= 3;
-    for (int d = 0; d < t->rank; d++) {
-        if (d == axis)
-            continue;
-        bool before = cl && axis == 1 ? true : cl && d == 1 ? false : d < axis;
-        *(before ? &v.outer : &v.inner) *= t->dims[d];
-    }
-    return v;
 }
 
 enum { CHANNEL_BLOCK = 256 };

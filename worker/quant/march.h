@@ -26,6 +26,7 @@ struct march_row {
     bool may_compensate; /* "ec" may be asked for here */
     bool (*when)(const struct graph *g, const struct node *n); /* NULL: always */
     const char *rule, *text;
+    bool folds; /* scales of this input's channels can be folded into the weight of input 1 */
 };
 
 /* Not a limit: what a precision costs, told in the ledger when the node's input 0 has the type. */

@@ -124,29 +124,30 @@ static bool odd_depthwise(const struct graph *g, const struct node *n)
 /* clang-format off */
 #define ANY (Q8 | Q16)
 #define SAME(name, rule) \
-    {name, MARCH_REST, ANY, false, false, NULL, "nash-e/" rule, "int8 or int16"}
+    {name, MARCH_REST, ANY, false, false, NULL, "nash-e/" rule, "int8 or int16", false}
 #define SIZED(name, fits, text) \
-    {name, MARCH_REST, ANY, false, false, fits, "nash-e/reduce", "int8 or int16, over " text}
+    {name, MARCH_REST, ANY, false, false, fits, "nash-e/reduce", "int8 or int16, over " text, false}
 #define WEIGHTED(name, rule) \
     {name, 1, Q8, false, true, NULL, "nash-e/" rule, \
-     "the second input is int8; more only by error compensation (\"ec\")"}, \
-    {name, MARCH_REST, ANY, false, false, NULL, "nash-e/conv-feature", "int8 or int16"}
+     "the second input is int8; more only by error compensation (\"ec\")", false}, \
+    {name, MARCH_REST, ANY, false, false, NULL, "nash-e/conv-feature", "int8 or int16", false}
 #define REDUCED "at most 65535 elements"
 
 static const struct march_row rows[] = {
+    {"Conv", 0, ANY, false, false, NULL, "nash-e/conv-feature", "int8 or int16", true},
     WEIGHTED("Conv", "weight-int8"),
     WEIGHTED("ConvTranspose", "weight-int8"),
     WEIGHTED("Gemm", "weight-int8"),
     WEIGHTED("MatMul", "matmul-input1-int8"),
 
-    {"Resize", 0, Q8, false, true, NULL, "nash-e/resize-int8", "Resize reads int8"},
-    {"Resize", MARCH_OUT, Q8, false, false, NULL, "nash-e/resize-int8", "Resize gives int8"},
+    {"Resize", 0, Q8, false, true, NULL, "nash-e/resize-int8", "Resize reads int8", false},
+    {"Resize", MARCH_OUT, Q8, false, false, NULL, "nash-e/resize-int8", "Resize gives int8", false},
     {"GridSample", 0, Q8, false, true, grid_padding_fits, "nash-e/grid-sample-int8",
-     "GridSample reads int8, with padding zeros or border"},
+     "GridSample reads int8, with padding zeros or border", false},
     {"GridSample", 1, Q16, false, false, grid_padding_fits, "nash-e/grid-int16",
-     "the grid of GridSample is int16"},
+     "the grid of GridSample is int16", false},
     {"GridSample", MARCH_OUT, Q8, false, false, grid_padding_fits, "nash-e/grid-sample-int8",
-     "GridSample gives int8"},
+     "GridSample gives int8", false},
 
     SAME("Add", "same-type"),
     SAME("Sub", "same-type"),
@@ -154,10 +155,10 @@ static const struct march_row rows[] = {
 
     SAME("Div", "lut"),
     {"Div", MARCH_OUT, Q8, true, false, NULL, "nash-e/lut-output",
-     "a look-up table that reads int8 gives int8"},
+     "a look-up table that reads int8 gives int8", false},
     SAME("Lut", "lut"),
     {"Lut", MARCH_OUT, Q8, true, false, NULL, "nash-e/lut-output",
-     "a look-up table that reads int8 gives int8"},
+     "a look-up table that reads int8 gives int8", false},
 
     SIZED("Softmax", softmax_fits, REDUCED),
     SIZED("LogSoftmax", softmax_fits, REDUCED),

@@ -1,0 +1,352 @@
+/* From what a survey has seen to a plan's thresholds, by one candidate (spec §2). */
+#include "worker/quant/survey_inner.h"
+
+#include <float.h>
+#include <math.h>
+#include <string.h>
+
+#include "worker/quant/fakequant.h"
+#include "worker/quant/place.h"
+
+/* ---- what one tensor or channel gives ---- */
+
+/* Quantiles stand in order of target and channel. */
+static int first_quantile(const struct survey *s, int target, int channel)
+{
+    int from = 0, to = s->n_quantiles;
+    while (from < to) {
+        int middle = from + (to - from) / 2;
+        const struct quantile *q = &s->quantiles[middle];
+        if (q->target < target || (q->target == target && q->channel < channel))
+            from = middle + 1;
+        else
+            to = middle;
+    }
+    return from;
+}
+
+/* The end of a tensor on one side, by the method. */
+static float end_of(const struct survey *s, const struct activation *a, int target, int channel,
+                    enum side side)
+{
+    const struct range *r = &s->seen->targets[target].ranges[channel];
+    float up = r->max, down = -r->min;
+    float most = side == SIDE_UP ? up : side == SIDE_DOWN ? down : up > down ? up : down;
+    if (a->method != METHOD_MAX || a->max_percentile >= 1)
+        return most;
+    for (int i = first_quantile(s, target, channel); i < s->n_quantiles; i++) {
+        const struct quantile *q = &s->quantiles[i];
+        if (q->target != target || q->channel != channel)
+            break;
+        if (q->side == side && q->p == a->max_percentile)
+            return q->value;
+    }
+    return most;
+}
+
+static float binned_end(const struct survey *s, const struct activation *a, int k, enum side side)
+{
+    const struct found *f = &s->found[k];
+    float most = end_of(s, a, f->upper, 0, side);
+    for (int i = 0; i < f->n_bins; i++) {
+        const struct bins *b = &f->bins[i];
+        if (b->num_bin != a->num_bin || b->max_num_bin != a->max_num_bin || !b->counts[side])
+            continue;
+        int used = b->bins; /* the ends of [lo, hi] differ: no empty bins behind the last */
+        while (used > 1 && !b->counts[side][used - 1])
+            used--;
+        return a->method == METHOD_KL ? kl_threshold(b->counts[side], used, b->width, most)
+                                      : mse_threshold(b->counts[side], used, b->width, most);
+    }
+    return most;
+}
+
+static float method_end(const struct survey *s, const struct activation *a, int k, enum side side)
+{
+    if (a->method == METHOD_KL || a->method == METHOD_MSE)
+        return binned_end(s, a, k, side);
+    return end_of(s, a, s->found[k].upper, 0, side);
+}
+
+static void set_thresholds(struct plan *p, struct calib *k, const float *v, int n, bool affine)
+{
+    k->thresholds = arena_copy(p->arena, v, (size_t)n * sizeof *v);
+    k->n_thresholds = n;
+    k->affine = affine;
+}
+
+static bool is_affine(const struct activation *a)
+{
+    return a->method == METHOD_MIN_MAX || (a->asymmetric && a->method != METHOD_FIXED);
+}
+
+static void seen_thresholds(const struct survey *s, const struct activation *a, struct plan *p,
+                            int k)
+{
+    const struct range *r = &s->seen->targets[s->found[k].upper].ranges[0];
+    float ends[2];
+    if (!is_affine(a)) {
+        ends[0] = method_end(s, a, k, SIDE_ABS);
+        set_thresholds(p, &p->calibs[k], ends, 1, false);
+        return;
+    }
+    ends[0] = r->min >= 0 ? 0 : -method_end(s, a, k, SIDE_DOWN);
+    ends[1] = method_end(s, a, k, SIDE_UP);
+    ends[0] = ends[0] < 0 ? ends[0] : 0;
+    ends[1] = ends[1] > 0 ? ends[1] : 0;
+    set_thresholds(p, &p->calibs[k], ends, 2, true);
+}
+
+/* A float constant on a feature port: its own range, never a percentile. */
+static void constant_thresholds(const struct activation *a, struct plan *p, int k)
+{
+    const struct tensor *t = &p->graph->values[p->calibs[k].value].type;
+    const float *x = t->data;
+    float ends[2] = {0, 0}, t_max;
+    for (int64_t i = 0, n = tensor_count(t); i < n; i++) {
+        ends[0] = x[i] < ends[0] || isnan(x[i]) ? x[i] : ends[0];
+        ends[1] = x[i] > ends[1] ? x[i] : ends[1];
+    }
+    t_max = isnan(ends[0]) || -ends[0] > ends[1] ? -ends[0] : ends[1];
+    if (is_affine(a) && !isnan(t_max))
+        set_thresholds(p, &p->calibs[k], ends, 2, true);
+    else
+        set_thresholds(p, &p->calibs[k], &t_max, 1, false);
+}
+
+/* ---- scales by channel ---- */
+
+static bool is_own_weight(const struct resolved *r, const struct node *n)
+{
+    const struct graph *g = r->plan->graph;
+    if (n->n_in < 2 || n->in[1] == VALUE_NONE)
+        return false;
+    int k = r->plan->port[n->first_port + 1];
+    return k >= 0 && r->plan->calibs[k].kind == CALIB_WEIGHT &&
+           g->values[n->in[1]].n_readers == 1 && g->values[n->in[1]].type.rank >= 2;
+}
+
+bool survey_folds(const struct resolved *r, const struct march *m, int k)
+{
+    const struct graph *g = r->plan->graph;
+    const struct value *v = &g->values[r->plan->calibs[k].value];
+    if (v->is_output || v->n_readers == 0 || v->type.rank < 2 || r->like[k] >= 0)
+        return false;
+    if (v->producer >= 0 && g->nodes[v->producer].op->traits & T_CONCAT)
+        return false; /* one threshold with the Concat's inputs */
+    for (int i = 0; i < v->n_readers; i++) {
+        const struct node *n = &g->nodes[v->readers[i]];
+        const struct march_row *row = march_row(m, g, n, 0);
+        if (!row || !row->folds || r->plan->port[n->first_port] != k || !is_own_weight(r, n))
+            return false;
+        for (int in = 1; in < n->n_in; in++)
+            if (n->in[in] == r->plan->calibs[k].value)
+                return false;
+    }
+    return true;
+}
+
+static void channel_thresholds(const struct survey *s, const struct activation *a, struct plan *p,
+                               int k)
+{
+    int target = s->found[k].upper_channels, n = s->seen->targets[target].channels;
+    const struct range *whole = &s->seen->targets[s->found[k].upper].ranges[0];
+    float *t = arena_array(p->arena, (size_t)n, sizeof *t);
+    for (int c = 0; c < n; c++)
+        t[c] = end_of(s, a, target, c, SIDE_ABS);
+    set_thresholds(p, &p->calibs[k], t, n, a->asymmetric && whole->min >= 0);
+    p->calibs[k].axis = 1;
+}
+
+/* After the thresholds are repaired: r of each channel for the weights of all readers. */
+static void fold_scales(struct plan *p, int k)
+{
+    struct calib *c = &p->calibs[k];
+    const struct graph *g = p->graph;
+    float *r = arena_array(p->arena, (size_t)c->n_thresholds, sizeof *r), max = 0;
+    for (int i = 0; i < c->n_thresholds; i++) {
+        struct fq_param q;
+        fq_of_calib(c, i, &q);
+        r[i] = q.scale;
+        max = r[i] > max ? r[i] : max;
+    }
+    for (int i = 0; i < c->n_thresholds; i++)
+        r[i] /= max;
+    c->dequantize_scale = max;
+    const struct value *v = &g->values[c->value];
+    for (int i = 0; i < v->n_readers; i++) {
+        struct calib *w = &p->calibs[p->port[g->nodes[v->readers[i]].first_port + 1]];
+        w->fold = r;
+        w->n_fold = c->n_thresholds;
+    }
+}
+
+/* ---- weights ---- */
+
+static float fold_of(const struct calib *k, const struct tensor *w, int64_t i, int64_t inner)
+{
+    if (!k->n_fold)
+        return 1;
+    int64_t per_group = w->dims[1], groups = k->n_fold / per_group;
+    int64_t group = i / inner / per_group * groups / w->dims[0];
+    return k->fold[group * per_group + i / inner % per_group];
+}
+
+static void weight_thresholds(struct plan *p, int k, double factor)
+{
+    struct calib *c = &p->calibs[k];
+    const struct tensor *t = &p->graph->values[c->value].type;
+    const float *x = t->data;
+    int64_t count = tensor_count(t), inner = 1, below = 1;
+    int n = c->axis < 0 ? 1 : (int)t->dims[c->axis];
+    for (int d = c->axis < 0 ? 0 : c->axis + 1; d < t->rank; d++)
+        inner *= t->dims[d];
+    for (int d = 2; d < t->rank; d++)
+        below *= t->dims[d];
+    float *max = arena_array(p->arena, (size_t)(n ? n : 1), sizeof *max);
+    for (int64_t i = 0; i < count; i++) {
+        float size = fabsf(x[i] * fold_of(c, t, i, below));
+        int at = c->axis < 0 ? 0 : (int)(i / inner % n);
+        max[at] = size > max[at] || isnan(size) ? size : max[at];
+    }
+    for (int i = 0; i < n; i++)
+        max[i] = (float)(max[i] * factor);
+    set_thresholds(p, c, max, n, false);
+}
+
+/* ---- all together ---- */
+
+static float larger(float a, float b)
+{
+    return a > b ? a : b;
+}
+
+/* The ends of a calibration whichever way it has them: affine and symmetric may share a group. */
+static void ends_of(const struct calib *k, float *lo, float *hi)
+{
+    *lo = k->affine ? k->thresholds[0] : -k->thresholds[0];
+    *hi = k->affine ? k->thresholds[1] : k->thresholds[0];
+}
+
+/* A Concat's inputs and output take the largest of their thresholds. */
+static void share_groups(struct plan *p, const int *group)
+{
+    for (int root = 0; root < p->n_calibs; root++) {
+        float lo = 0, hi = 0, a, b;
+        int members = 0;
+        bool affine = false;
+        for (int k = 0; k < p->n_calibs; k++) {
+            if (group[k] != root || p->calibs[k].n_thresholds == 0)
+                continue;
+            ends_of(&p->calibs[k], &a, &b);
+            lo = -larger(-lo, -a);
+            hi = larger(hi, b);
+            affine |= p->calibs[k].affine;
+            members++;
+        }
+        for (int k = 0; k < p->n_calibs && members > 1; k++)
+            if (group[k] == root && affine)
+                set_thresholds(p, &p->calibs[k], (float[]){lo, hi}, 2, true);
+            else if (group[k] == root)
+                set_thresholds(p, &p->calibs[k], &hi, 1, false);
+    }
+}
+
+static void warn(json_t *warnings, const char *name, int n, const char *what)
+{
+    if (warnings && n)
+        json_array_append_new(
+            warnings, json_sprintf("%s: %d threshold%s %s.", name, n, n == 1 ? "" : "s", what));
+}
+
+static float repair_one(float t, int *infinite, int *empty)
+{
+    if (isinf(t)) {
+        ++*infinite;
+        return t > 0 ? FLT_MAX : -FLT_MAX;
+    }
+    if (t > 0)
+        return t;
+    ++*empty;
+    return 1;
+}
+
+/* Infinite becomes FLT_MAX, not above zero becomes 1, NaN is an error. */
+static int repair(struct plan *p, int k, json_t *warnings, struct err *e)
+{
+    struct calib *c = &p->calibs[k];
+    float *t = arena_copy(p->arena, c->thresholds, (size_t)c->n_thresholds * sizeof *t);
+    int infinite = 0, empty = 0;
+    bool ends = c->affine && c->axis < 0;
+    for (int i = 0; i < c->n_thresholds; i++) {
+        if (isnan(t[i]))
+            return err_set(e, ERR_BAD_DATA, p->graph->values[c->value].name,
+                           "A value of this tensor is NaN: it has no threshold.");
+        if (!ends || isinf(t[i]))
+            t[i] = repair_one(t[i], &infinite, &empty);
+    }
+    if (ends && t[0] == 0 && t[1] == 0) {
+        t[1] = 1;
+        empty++;
+    }
+    c->thresholds = t;
+    warn(warnings, c->name, infinite, "infinite, set to the largest float");
+    warn(warnings, c->name, empty, "not above zero, set to 1");
+    return 0;
+}
+
+static void feature_thresholds(const struct survey *s, const struct activation *a, struct plan *p,
+                               int k)
+{
+    bool constant = s->found[k].upper < 0;
+    if (a->method == METHOD_FIXED)
+        set_thresholds(p, &p->calibs[k], (float[]){1}, 1, false);
+    else if (constant)
+        constant_thresholds(a, p, k);
+    else if (s->seen->targets[s->found[k].upper].channels == 0)
+        set_thresholds(p, &p->calibs[k], (float[]){0}, 1, false); /* never computed */
+    else if (a->per_channel && s->found[k].upper_channels >= 0 &&
+             s->seen->targets[s->found[k].upper_channels].channels > 1)
+        channel_thresholds(s, a, p, k);
+    else
+        seen_thresholds(s, a, p, k);
+}
+
+static void copy_thresholds(struct plan *p, int k, int from)
+{
+    const struct calib *f = &p->calibs[from];
+    set_thresholds(p, &p->calibs[k], f->thresholds, f->n_thresholds, f->affine);
+    p->calibs[k].axis = f->axis;
+}
+
+int survey_plan(const struct survey *s, const struct activation *method, struct arena *a,
+                json_t *warnings, struct plan **ret, struct err *e)
+{
+    struct plan *p = plan_copy(s->r->plan, a);
+    int *group = arena_array(a, (size_t)p->n_calibs + 1, sizeof *group);
+    for (int k = 0; k < p->n_calibs; k++)
+        if (p->calibs[k].kind == CALIB_FEATURE && s->r->like[k] < 0)
+            feature_thresholds(s, method, p, k);
+    place_groups(p, group);
+    share_groups(p, group);
+    for (int k = 0; k < p->n_calibs; k++) {
+        if (p->calibs[k].kind != CALIB_FEATURE || s->r->like[k] >= 0)
+            continue;
+        if (repair(p, k, warnings, e))
+            return -1;
+        if (p->calibs[k].axis >= 0)
+            fold_scales(p, k);
+    }
+    for (int k = 0; k < p->n_calibs; k++) {
+        if (p->calibs[k].kind == CALIB_WEIGHT && method->method == METHOD_FIXED)
+            set_thresholds(p, &p->calibs[k], (float[]){1}, 1, false);
+        else if (p->calibs[k].kind == CALIB_WEIGHT)
+            weight_thresholds(p, k, s->c->weight_percentile);
+        else if (s->r->like[k] >= 0)
+            copy_thresholds(p, k, s->r->like[k]);
+        if (p->calibs[k].kind == CALIB_WEIGHT && repair(p, k, warnings, e))
+            return -1;
+    }
+    *ret = p;
+    return 0;
+}
