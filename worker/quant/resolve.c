@@ -226,17 +226,6 @@ static void limit_outputs(struct resolving *s, int node)
 
 /* ---- second calibrations ---- */
 
-/* Where a calibration stands in the order of the plan. */
-static int64_t order_of(const struct graph *g, const struct calib *k)
-{
-    const struct value *v = &g->values[k->value];
-    if (v->is_input)
-        return -1;
-    if (v->producer >= 0)
-        return 2 * (int64_t)v->producer + 1;
-    return v->n_readers ? 2 * (int64_t)v->readers[0] : 0;
-}
-
 struct seconds {
     struct plan *p;
     int *placed; /* p's calibration → the placed plan's, or -1 for a second one */
@@ -272,8 +261,7 @@ static void sort_calibs(const struct graph *g, struct seconds *t, struct arena *
         *now = arena_array(a, (size_t)n, sizeof *now);
     for (int i = 0; i < n; i++) {
         int at = i;
-        for (; at > 0 && order_of(g, &t->p->calibs[order[at - 1]]) > order_of(g, &t->p->calibs[i]);
-             at--)
+        for (; at > 0 && t->p->calibs[order[at - 1]].value > t->p->calibs[i].value; at--)
             order[at] = order[at - 1];
         order[at] = i;
     }
