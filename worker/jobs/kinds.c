@@ -3,9 +3,10 @@
 
 #include "worker/jobs/core.h"
 
-extern const struct job_kind job_inspect_model, job_inspect_data;
+extern const struct job_kind job_calibrate, job_evaluate, job_inspect_data, job_inspect_model;
 
-const struct job_kind *const job_kinds[] = {&job_inspect_model, &job_inspect_data, NULL};
+const struct job_kind *const job_kinds[] = {&job_calibrate, &job_evaluate, &job_inspect_data,
+                                            &job_inspect_model, NULL};
 
 const struct job_kind *job_kind_find(const char *name)
 {

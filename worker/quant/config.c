@@ -117,7 +117,7 @@ void config_done(struct quant_config *c)
     c->source = c->warnings = NULL;
 }
 
-json_t *config_resolved(const struct quant_config *c, const struct activation *used)
+json_t *config_resolved(const struct quant_config *c, const struct calib_method *used)
 {
     json_t *o = json_deep_copy(c->source), *model = json_object_get(o, "model_config");
     if (!model) {
@@ -125,7 +125,7 @@ json_t *config_resolved(const struct quant_config *c, const struct activation *u
         json_object_set_new(o, "model_config", model);
     }
     json_object_set_new(model, "all_node_type", json_string(qtype_name(c->all)));
-    json_object_set_new(model, "activation", activation_json(used));
+    json_object_set_new(model, "activation", calib_method_json(used));
     json_object_del(model, "modelwise_search");
     json_object_del(model, "search");
     json_t *weight =

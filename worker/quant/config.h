@@ -30,7 +30,7 @@ enum method { METHOD_MAX, METHOD_KL, METHOD_MIN_MAX, METHOD_MSE, METHOD_FIXED, M
 const char *method_name(enum method m);
 
 /* How the thresholds of activations are found. */
-struct activation {
+struct calib_method {
     enum method method;
     double max_percentile;    /* METHOD_MAX; 1: the maximum */
     bool per_channel;         /* METHOD_MAX */
@@ -44,7 +44,7 @@ struct quant_config {
     bool output_given; /* model_output_type */
     enum qtype output;
     int n_candidates; /* 1: no search */
-    struct activation *candidates;
+    struct calib_method *candidates;
     struct { /* of the search over the model */
         enum metric metric;
         double similarity;
@@ -64,9 +64,9 @@ int config_parse(const json_t *v, const char *pointer, const struct graph *g, co
 void config_done(struct quant_config *c);
 
 /* As resolved: source with the method that `used` says (new reference). */
-json_t *config_resolved(const struct quant_config *c, const struct activation *used);
-json_t *activation_json(const struct activation *a);
-bool activation_same(const struct activation *a, const struct activation *b);
+json_t *config_resolved(const struct quant_config *c, const struct calib_method *used);
+json_t *calib_method_json(const struct calib_method *a);
+bool calib_method_same(const struct calib_method *a, const struct calib_method *b);
 
 /* config_model.c: model_config; config_nodes.c: the rest. For config.c. */
 struct config_ctx {

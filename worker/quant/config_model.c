@@ -33,7 +33,7 @@ const char *method_name(enum method m)
     return methods[m].name;
 }
 
-json_t *activation_json(const struct activation *a)
+json_t *calib_method_json(const struct calib_method *a)
 {
     json_t *o = json_object();
     json_object_set_new(o, "calibration_type", json_string(methods[a->method].name));
@@ -50,7 +50,7 @@ json_t *activation_json(const struct activation *a)
     return o;
 }
 
-bool activation_same(const struct activation *a, const struct activation *b)
+bool calib_method_same(const struct calib_method *a, const struct calib_method *b)
 {
     const enum method m = a->method;
     return m == b->method && (!methods[m].percentile || a->max_percentile == b->max_percentile) &&
@@ -161,11 +161,11 @@ static int parse_list(struct config_ctx *x, const json_t *o, const char *at, con
     return 0;
 }
 
-static int add_candidate(struct config_ctx *x, const struct activation *a, const char *at)
+static int add_candidate(struct config_ctx *x, const struct calib_method *a, const char *at)
 {
     struct quant_config *c = x->c;
     for (int i = 0; i < c->n_candidates; i++)
-        if (activation_same(&c->candidates[i], a))
+        if (calib_method_same(&c->candidates[i], a))
             return 0;
     if (c->n_candidates == CANDIDATES_MAX)
         return err_set(x->e, ERR_LIMIT, at, "More than %d candidates.", CANDIDATES_MAX);
@@ -186,7 +186,7 @@ static int multiply(struct config_ctx *x, const struct options *o, const char *a
                         double percentile = o->types[t].percentile && !o->percentiles_given
                                                 ? PERCENTILE
                                                 : o->percentiles[p];
-                        struct activation a = {
+                        struct calib_method a = {
                             .method = m,
                             .max_percentile = methods[m].percentile ? percentile : 1,
                             .per_channel = methods[m].per_channel && o->channels[ch],

@@ -15,7 +15,7 @@ static bool is_seen(const struct survey *s, int k)
            !place_is_constant(&s->r->plan->graph->values[c->value]);
 }
 
-static bool any_candidate(const struct survey *s, bool (*is)(const struct activation *a))
+static bool any_candidate(const struct survey *s, bool (*is)(const struct calib_method *a))
 {
     for (int i = 0; i < s->c->n_candidates; i++)
         if (is(&s->c->candidates[i]))
@@ -23,31 +23,31 @@ static bool any_candidate(const struct survey *s, bool (*is)(const struct activa
     return false;
 }
 
-static bool is_percentile(const struct activation *a)
+static bool is_percentile(const struct calib_method *a)
 {
     return a->method == METHOD_MAX && a->max_percentile < 1;
 }
 
-static bool is_binned(const struct activation *a)
+static bool is_binned(const struct calib_method *a)
 {
     return a->method == METHOD_KL || a->method == METHOD_MSE;
 }
 
-static bool is_per_channel(const struct activation *a)
+static bool is_per_channel(const struct calib_method *a)
 {
     return a->per_channel;
 }
 
-static bool is_measured(const struct activation *a)
+static bool is_measured(const struct calib_method *a)
 {
     return a->method != METHOD_FIXED;
 }
 
-static unsigned sides_of(const struct survey *s, bool (*is)(const struct activation *a))
+static unsigned sides_of(const struct survey *s, bool (*is)(const struct calib_method *a))
 {
     unsigned sides = 0;
     for (int i = 0; i < s->c->n_candidates; i++) {
-        const struct activation *a = &s->c->candidates[i];
+        const struct calib_method *a = &s->c->candidates[i];
         if (is(a))
             sides |= a->asymmetric ? 1u << SIDE_UP | 1u << SIDE_DOWN : 1u << SIDE_ABS;
     }
@@ -57,7 +57,7 @@ static unsigned sides_of(const struct survey *s, bool (*is)(const struct activat
 static void collect_percentiles(struct survey *s)
 {
     for (int i = 0; i < s->c->n_candidates; i++) {
-        const struct activation *a = &s->c->candidates[i];
+        const struct calib_method *a = &s->c->candidates[i];
         bool there = !is_percentile(a);
         for (int k = 0; k < s->n_percentiles; k++)
             there |= s->percentiles[k] == a->max_percentile;
@@ -230,7 +230,7 @@ static void add_bins(struct survey *s, int k, struct observe_target *list)
     float max = abs_max(r), first = r->first_max > 0 ? r->first_max : max;
     struct found *f = &s->found[k];
     for (int i = 0; i < s->c->n_candidates && max > 0 && isfinite(max); i++) {
-        const struct activation *a = &s->c->candidates[i];
+        const struct calib_method *a = &s->c->candidates[i];
         bool there = !is_binned(a) || f->n_bins == BIN_TARGETS;
         for (int b = 0; b < f->n_bins; b++)
             there |= f->bins[b].num_bin == a->num_bin && f->bins[b].max_num_bin == a->max_num_bin;

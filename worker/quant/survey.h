@@ -23,7 +23,7 @@ int survey_take(struct survey *s, struct seen_all *seen, struct err *e);
 
 /* The plan with all thresholds, by one candidate. Thresholds that had to be repaired (infinite, or
  * not above zero) are told in warnings (an array of strings, or NULL). */
-int survey_plan(const struct survey *s, const struct activation *method, struct arena *a,
+int survey_plan(const struct survey *s, const struct calib_method *method, struct arena *a,
                 json_t *warnings, struct plan **ret, struct err *e);
 
 /* ---- kl.c: thresholds from a histogram of even bins; counts has `bins` elements ---- */

@@ -26,7 +26,7 @@ static int first_quantile(const struct survey *s, int target, int channel)
 }
 
 /* The end of a tensor on one side, by the method. */
-static float end_of(const struct survey *s, const struct activation *a, int target, int channel,
+static float end_of(const struct survey *s, const struct calib_method *a, int target, int channel,
                     enum side side)
 {
     const struct range *r = &s->seen->targets[target].ranges[channel];
@@ -44,7 +44,7 @@ static float end_of(const struct survey *s, const struct activation *a, int targ
     return most;
 }
 
-static float binned_end(const struct survey *s, const struct activation *a, int k, enum side side)
+static float binned_end(const struct survey *s, const struct calib_method *a, int k, enum side side)
 {
     const struct found *f = &s->found[k];
     float most = end_of(s, a, f->upper, 0, side);
@@ -61,7 +61,7 @@ static float binned_end(const struct survey *s, const struct activation *a, int 
     return most;
 }
 
-static float method_end(const struct survey *s, const struct activation *a, int k, enum side side)
+static float method_end(const struct survey *s, const struct calib_method *a, int k, enum side side)
 {
     if (a->method == METHOD_KL || a->method == METHOD_MSE)
         return binned_end(s, a, k, side);
@@ -75,12 +75,12 @@ static void set_thresholds(struct plan *p, struct calib *k, const float *v, int 
     k->affine = affine;
 }
 
-static bool is_affine(const struct activation *a)
+static bool is_affine(const struct calib_method *a)
 {
     return a->method == METHOD_MIN_MAX || (a->asymmetric && a->method != METHOD_FIXED);
 }
 
-static void seen_thresholds(const struct survey *s, const struct activation *a, struct plan *p,
+static void seen_thresholds(const struct survey *s, const struct calib_method *a, struct plan *p,
                             int k)
 {
     const struct range *r = &s->seen->targets[s->found[k].upper].ranges[0];
@@ -98,7 +98,7 @@ static void seen_thresholds(const struct survey *s, const struct activation *a, 
 }
 
 /* A float constant on a feature port: its own range, never a percentile. */
-static void constant_thresholds(const struct activation *a, struct plan *p, int k)
+static void constant_thresholds(const struct calib_method *a, struct plan *p, int k)
 {
     const struct tensor *t = &p->graph->values[p->calibs[k].value].type;
     const float *x = t->data;
@@ -146,7 +146,7 @@ bool survey_folds(const struct resolved *r, const struct march *m, int k)
     return true;
 }
 
-static void channel_thresholds(const struct survey *s, const struct activation *a, struct plan *p,
+static void channel_thresholds(const struct survey *s, const struct calib_method *a, struct plan *p,
                                int k)
 {
     int target = s->found[k].upper_channels, n = s->seen->targets[target].channels;
@@ -295,7 +295,7 @@ static int repair(struct plan *p, int k, json_t *warnings, struct err *e)
     return 0;
 }
 
-static void feature_thresholds(const struct survey *s, const struct activation *a, struct plan *p,
+static void feature_thresholds(const struct survey *s, const struct calib_method *a, struct plan *p,
                                int k)
 {
     bool constant = s->found[k].upper < 0;
@@ -319,7 +319,7 @@ static void copy_thresholds(struct plan *p, int k, int from)
     p->calibs[k].axis = f->axis;
 }
 
-int survey_plan(const struct survey *s, const struct activation *method, struct arena *a,
+int survey_plan(const struct survey *s, const struct calib_method *method, struct arena *a,
                 json_t *warnings, struct plan **ret, struct err *e)
 {
     struct plan *p = plan_copy(s->r->plan, a);

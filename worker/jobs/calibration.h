@@ -1,0 +1,31 @@
+/* A float graph, data and a configuration to a plan: what calibrate and evaluate share. */
+#ifndef PTQ_WORKER_JOBS_CALIBRATION_H
+#define PTQ_WORKER_JOBS_CALIBRATION_H
+
+#include "worker/jobs/job.h"
+#include "worker/load/dataset.h"
+#include "worker/quant/plan.h"
+
+struct calibration {
+    const struct graph *graph;
+    const struct dataset *data;
+    int n_samples; /* the first so many */
+
+    struct plan *plan;    /* in the job's arena */
+    json_t *quant_config; /* as resolved, with the method that was used */
+    json_t *ledger;
+    json_t *search; /* null, or the candidates and their scores */
+};
+
+/* Fills the second half; warnings become events of the job. The configuration is the spec's
+ * "quant_config". */
+int calibration_run(struct job *j, struct calibration *c, struct err *e);
+void calibration_done(struct calibration *c);
+
+/* [{name, tensor, tensor_type, qtype, thresholds, axis, switch, …}] */
+json_t *calibrations_json(const struct plan *p);
+
+/* The option "samples", cut to what there is: all when it is absent. */
+int calibration_samples(const json_t *options, const char *key, const struct dataset *d);
+
+#endif

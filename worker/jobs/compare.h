@@ -1,0 +1,31 @@
+/*
+ * A sample through the float graph and through a plan, output by output: the task that scores
+ * calibration methods and evaluates models.
+ */
+#ifndef PTQ_WORKER_JOBS_COMPARE_H
+#define PTQ_WORKER_JOBS_COMPARE_H
+
+#include "worker/jobs/job.h"
+#include "worker/jobs/runner.h"
+#include "worker/quant/metrics.h"
+
+/* What a sample shows. */
+struct compared {
+    int label_float, label_quantized;  /* the label output's largest element, or -1 */
+    const struct metric_sums *outputs; /* one a graph output */
+};
+
+struct compare {
+    const struct graph *graph;
+    const struct dataset *data;
+    int n_plans, n_samples; /* tasks: every plan on the first n_samples, plan after plan */
+    const struct plan *const *plans;
+    int label_output; /* graph output whose largest element is told, or -1 */
+    /* Called in order; non-zero stops. */
+    int (*take)(void *ctx, int plan, int sample, const struct compared *c, struct err *e);
+    void *ctx;
+};
+
+int compare_run(struct job *j, const struct compare *c, const char *phase, struct err *e);
+
+#endif
