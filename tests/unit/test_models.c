@@ -150,7 +150,7 @@ static void compare_model(const struct reference *r, const char *backend)
     }
     int64_t before = clock_cpu_us(), runs = 0;
     struct err e = ERR_INIT;
-    for (; runs < 5; runs++)
+    for (; runs < (getenv("PTQ_RUNS") ? atoi(getenv("PTQ_RUNS")) : 5); runs++)
         CHECK_OK(exec_run(l.exec, l.inputs, NULL, NULL, &e), e);
     exec_size(l.exec, &size);
     printf("%-9s %-22s %4d nodes (%d elsewhere), %2d files, worst %8.2g of %.0e, %8.2f ms, %7.1f "

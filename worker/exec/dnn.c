@@ -18,6 +18,8 @@
 enum { A_SRC, A_WEIGHT, A_BIAS, A_DST, A_SCRATCH, N_ARGS };
 
 struct dnn_conv {
+    struct conv_desc d;
+    int64_t out_pixels;        /* of the whole batch */
     const struct arena *arena; /* whose release frees this */
     struct dnn_conv *next;     /* of all that live */
     dnnl_primitive_t primitive, reorder;
@@ -161,23 +163,11 @@ static dnnl_status_t describe(const struct conv_desc *d, struct shapes *s)
     return st ? st : describe_weight(d, s);
 }
 
-static dnnl_status_t make_attr(const struct conv_desc *d, dnnl_primitive_attr_t *ret)
+/* No post-ops: the library's relu and clip turn a NaN into a number, this project's keep it. */
+static dnnl_status_t make_attr(dnnl_primitive_attr_t *ret)
 {
-    dnnl_post_ops_t ops = NULL;
     dnnl_status_t st = dnnl_primitive_attr_create(ret);
-    if (!st)
-        st = dnnl_primitive_attr_set_scratchpad_mode(*ret, dnnl_scratchpad_mode_user);
-    if (st || d->act == ACT_NONE)
-        return st;
-    st = dnnl_post_ops_create(&ops);
-    if (!st && d->act == ACT_RELU)
-        st = dnnl_post_ops_append_eltwise(ops, 1, dnnl_eltwise_relu, 0, 0);
-    if (!st && d->act == ACT_CLIP)
-        st = dnnl_post_ops_append_eltwise(ops, 1, dnnl_eltwise_clip, d->act_min, d->act_max);
-    if (!st)
-        st = dnnl_primitive_attr_set_post_ops(*ret, ops);
-    dnnl_post_ops_destroy(ops);
-    return st;
+    return st ? st : dnnl_primitive_attr_set_scratchpad_mode(*ret, dnnl_scratchpad_mode_user);
 }
 
 static dnnl_status_t make_desc(const struct conv_desc *d, const struct shapes *s, bool bias,
@@ -330,7 +320,7 @@ static int dnn_conv_prepare(const struct conv_desc *d, const float *weight, cons
     if (dnn_ready(e) || check(describe(d, &s), "describe a convolution", e))
         return -1;
     struct dnn_conv *c = arena_alloc(a, sizeof *c);
-    int rc = check(make_attr(d, &attr), "make attributes", e);
+    int rc = check(make_attr(&attr), "make attributes", e);
     if (!rc)
         rc = check(make_desc(d, &s, with_bias, attr, &pd), "do this convolution", e);
     if (!rc)
@@ -341,6 +331,10 @@ static int dnn_conv_prepare(const struct conv_desc *d, const float *weight, cons
         *ret_scratch = dnnl_memory_desc_get_size(
                            dnnl_primitive_desc_query_md(pd, dnnl_query_scratchpad_md, 0)) +
                        (weight ? 0 : c->packed_bytes);
+        c->d = *d;
+        c->out_pixels = d->batch;
+        for (int i = 0; i < d->spatial; i++)
+            c->out_pixels *= d->out[i];
         c->arena = a;
         c->next = lib.live;
         lib.live = c;
@@ -362,7 +356,11 @@ static dnnl_status_t execute(const struct dnn_conv *c, const float *in, float *o
         st = dnnl_memory_set_data_handle(c->mem[A_SCRATCH], scratch);
     if (!st)
         st = dnnl_primitive_execute(c->primitive, lib.stream, N_ARGS, c->args);
-    return st ? st : dnnl_stream_wait(lib.stream);
+    if (!st)
+        st = dnnl_stream_wait(lib.stream);
+    if (!st)
+        conv_finish(&c->d, NULL, out, c->out_pixels);
+    return st;
 }
 
 static int dnn_conv_run(const void *prep, const float *in, float *out, void *scratch, struct err *e)
