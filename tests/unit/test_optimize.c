@@ -19,49 +19,60 @@ static struct model *open_made(struct onnx_maker *m)
     return model;
 }
 
-/* A float input for the graph; unknown dims are 3. */
-static struct tensor make_input(struct arena *a, const struct value *v)
+/* A float input for the graph, with a number for its unknown dims. */
+static struct tensor make_input(struct arena *a, const struct value *v, int64_t unknown)
 {
     struct tensor t = {.type = DT_F32, .rank = v->type.rank};
     for (int d = 0; d < t.rank; d++)
-        t.dims[d] = v->type.dims[d] < 0 ? 3 : v->type.dims[d];
+        t.dims[d] = v->type.dims[d] < 0 ? unknown : v->type.dims[d];
     float *p = t.data = arena_alloc(a, tensor_bytes(&t));
     for (int64_t i = 0; i < tensor_count(&t); i++)
         p[i] = 6 * sinf(0.7f * (float)i) + 0.01f * (float)i;
     return t;
 }
 
-static struct exec *run(struct arena *a, const struct graph *g)
+static struct exec *run(struct arena *a, const struct graph *g, int64_t unknown,
+                        const struct backend *backend)
 {
     struct exec *x;
     struct err e = ERR_INIT;
     struct tensor *inputs = arena_array(a, (size_t)g->n_inputs + 1, sizeof *inputs);
     for (int i = 0; i < g->n_inputs; i++)
-        inputs[i] = make_input(a, &g->values[g->inputs[i]]);
-    struct exec_opts opts = {.backend = &backend_plain};
+        inputs[i] = make_input(a, &g->values[g->inputs[i]], unknown);
+    struct exec_opts opts = {.backend = backend};
     CHECK_OK(exec_new(g, inputs, &opts, &x, &e), e);
     CHECK_OK(exec_run(x, inputs, NULL, NULL, &e), e);
     return x;
 }
 
-/* Both graphs on the same input; the optimized one's outputs may differ by float rounding. */
-static void check_same_outputs(const struct model *m)
+static void check_near(const struct tensor *x, const struct tensor *y, double tolerance)
+{
+    double largest = 0;
+    CHECK(tensor_same_shape(x, y));
+    for (int64_t k = 0; k < tensor_count(x); k++)
+        largest = fmax(largest, fabs(tensor_num(x, k)));
+    for (int64_t k = 0; k < tensor_count(x); k++)
+        CHECK_NEAR(tensor_num(y, k), tensor_num(x, k), tolerance * largest + 1e-6);
+}
+
+/* Both graphs on the same input. */
+static void check_both(const struct model *m, int64_t unknown, const struct backend *backend,
+                       double tolerance)
 {
     struct arena a = ARENA_INIT;
-    struct exec *before = run(&a, m->original), *after = run(&a, m->float_graph);
+    struct exec *before = run(&a, m->original, unknown, backend);
+    struct exec *after = run(&a, m->float_graph, unknown, backend);
     CHECK_INT(m->original->n_outputs, m->float_graph->n_outputs);
-    for (int i = 0; i < m->original->n_outputs; i++) {
-        const struct tensor *x = exec_output(before, i), *y = exec_output(after, i);
-        CHECK(tensor_same_shape(x, y));
-        double largest = 0;
-        for (int64_t k = 0; k < tensor_count(x); k++)
-            largest = fmax(largest, fabs(tensor_num(x, k)));
-        for (int64_t k = 0; k < tensor_count(x); k++)
-            CHECK_NEAR(tensor_num(y, k), tensor_num(x, k), 2e-6 * largest + 1e-6);
-    }
+    for (int i = 0; i < m->original->n_outputs; i++)
+        check_near(exec_output(before, i), exec_output(after, i), tolerance);
     exec_free(before);
     exec_free(after);
     arena_done(&a);
+}
+
+static void check_same_outputs(const struct model *m)
+{
+    check_both(m, 3, &backend_plain, 2e-6);
 }
 
 static const struct node *only(const struct model *m, const char *name, const char *op_type)
@@ -413,3 +424,32 @@ void test_optimize__what_nothing_needs_goes(void)
     check_origin(model, "s1", NULL, "removed");
     model_free(model);
 }
+
+/* Whole networks: roundings add up over a hundred layers. */
+static void check_model(const char *name)
+{
+    char path[128];
+    struct model *m;
+    struct err e = ERR_INIT;
+    snprintf(path, sizeof path, "%s/model.onnx", name);
+    CHECK_OK(model_open(&(struct model_source){.path = test_model(path)}, &m, &e), e);
+    check_both(m, 1, NULL, 1e-4);
+    model_free(m);
+}
+
+#define MODEL(name)                                                                                \
+    void test_models_optimize__##name##_computes_the_same(void)                                    \
+    {                                                                                              \
+        check_model(#name);                                                                        \
+    }
+MODEL(basic_pitch_nmp)
+MODEL(dtln_denoise_1)
+MODEL(mnist8_cntk)
+MODEL(mnist_mbv3_hswish)
+MODEL(mnist_stn_gridsample)
+MODEL(mnist_vit_gelu)
+MODEL(prisma_portrait_seg)
+MODEL(sinet_portrait_seg)
+MODEL(superres_espcn)
+MODEL(ultraface_rfb320)
+MODEL(yunet_n_320)
