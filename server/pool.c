@@ -325,8 +325,10 @@ static void check_deadlines(struct worker *w, int64_t now)
         terminate(w, ERR_TIMEOUT, "The worker did not end in time.");
     else if (w->term_ms && now >= w->term_ms)
         terminate(w, ERR_CANCELLED, "The job was cancelled.");
-    else if (w->kill_ms && now >= w->kill_ms)
+    else if (w->kill_ms && now >= w->kill_ms) {
         kill_group(w, SIGKILL);
+        w->kill_ms = now + o->grace_ms;
+    }
 }
 
 static void on_timer(uv_timer_t *t)
@@ -377,8 +379,8 @@ static void schedule(struct worker *w)
     else if (!w->paused && ((!w->reading && !w->eof) || (w->exited && w->eof) ||
                             frame_next(w->bytes.data, w->bytes.len, &payload, &len, &ignored)))
         next = now;
-    if (next)
-        uv_timer_start(&w->timer, on_timer, next > now ? (uint64_t)(next - now) : 0, 0);
+    if (next) /* never 0: libuv would not leave its timers as long as one is due */
+        uv_timer_start(&w->timer, on_timer, next > now ? (uint64_t)(next - now) : 1, 0);
     else
         uv_timer_stop(&w->timer);
 }
