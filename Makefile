@@ -1,10 +1,12 @@
 # ptqd. `make demo` sets up, builds and runs the main job; `make test` builds and passes the tests.
-# Variables: SAN=1 (ASan+UBSan build), WITH_DNN=0 (OpenBLAS only), V=1 (show commands).
+# Variables: SAN=1 (ASan+UBSan build), FUZZ=1 (clang, for libFuzzer; see mk/fuzz.mk), WITH_DNN=0
+# (OpenBLAS only), V=1 (show commands).
 MAKEFLAGS += --no-builtin-rules
 SHELL  := /bin/bash
 SAN    ?= 0
+FUZZ   ?= 0
 V      ?= 0
-CC     := gcc
+CC     := $(if $(filter 1,$(FUZZ)),clang,gcc)
 Q      := $(if $(filter 1,$(V)),,@)
 VERSION := 0.1.0
 
@@ -17,7 +19,7 @@ endif
 endif
 
 WITH_DNN ?= $(shell test -e /usr/include/oneapi/dnnl/dnnl.h && echo 1 || echo 0)
-variant := $(if $(filter 1,$(SAN)),-asan)$(if $(filter 0,$(WITH_DNN)),-nodnn)
+variant := $(if $(filter 1,$(FUZZ)),-fuzz)$(if $(filter 1,$(SAN)),-asan)$(if $(filter 0,$(WITH_DNN)),-nodnn)
 B  := build$(if $(variant),/$(patsubst -%,%,$(variant)))
 pkgs = $(shell pkg-config --$(1) $(2))
 
@@ -28,6 +30,13 @@ LDFLAGS  :=
 ifeq ($(SAN),1)
 CFLAGS   += -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -DPTQ_SAN
 LDFLAGS  += -fsanitize=address,undefined
+endif
+
+ifeq ($(FUZZ),1)
+sanitizers := address,undefined,float-cast-overflow
+CFLAGS   += -Wno-unknown-pragmas -Wno-unknown-attributes -Wno-ignored-attributes -Wno-unknown-warning-option \
+            -fsanitize=fuzzer-no-link,$(sanitizers) -fno-sanitize-recover=all -fno-omit-frame-pointer -DPTQ_SAN
+LDFLAGS  += -fsanitize=$(sanitizers)
 endif
 
 libs_common := $(call pkgs,libs,jansson libcrypto)

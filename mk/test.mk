@@ -3,6 +3,8 @@ T ?=
 PTQ_MODELS ?= $(abspath ../shared/models)
 # One BLAS thread: the tests fork, and run two at a time.
 unit_env := OPENBLAS_NUM_THREADS=1
+# Parts are built on all cores, also when this make was not told to.
+part := $(MAKE) --no-print-directory -j$(shell nproc)
 
 obj_unit := $(call obj,$(src_unit))
 # A test needs no prototype: the table made from the symbols declares it.
@@ -12,19 +14,19 @@ $(B)/obj/tests/%.o: CFLAGS += -Wno-missing-prototypes
 # Every part runs even when one before it failed; the last line is the sum.
 test: setup-test ## all that must pass before a change lands, under ten minutes
 	$(Q)scripts/tally \
-	  "format" "$(MAKE) check-format" \
-	  "headers" "$(MAKE) check-headers" \
-	  "OpenAPI" "$(MAKE) lint-api" \
-	  "unit tests" "$(MAKE) unit" \
-	  "layers" "$(MAKE) check-layers" \
-	  "unit tests, sanitized" "$(MAKE) SAN=1 unit" \
-	  "end-to-end tests" "$(MAKE) e2e"
+	  "format" "$(part) check-format" \
+	  "headers" "$(part) check-headers" \
+	  "OpenAPI" "$(part) lint-api" \
+	  "unit tests" "$(part) unit" \
+	  "layers" "$(part) check-layers" \
+	  "unit tests, sanitized" "$(part) SAN=1 unit" \
+	  "end-to-end tests" "$(part) e2e"
 
 test-models: setup-test ## the tests that need the model collection (PTQ_MODELS=folder)
-	$(Q)scripts/tally "unit tests over models" "$(MAKE) unit-models"
+	$(Q)scripts/tally "unit tests over models" "$(part) unit-models"
 
 test-long: setup-test ## what takes longer: kill storms, fuzzing, load
-	$(Q)scripts/tally "long unit tests" "$(MAKE) unit-long" "kill storm and load" "$(MAKE) e2e-long"
+	$(Q)scripts/tally "long unit tests" "$(part) unit-long" "kill storm and load" "$(part) e2e-long" "fuzzing" "$(part) fuzz"
 
 setup-test:
 	$(Q)scripts/setup test
