@@ -115,6 +115,8 @@ int json_check(const json_t *o, const struct json_field *fields, const char *poi
             f++;
         if (!f->key)
             return unknown_key(key, fields, at, e);
+        if (json_is_null(v) && !f->required)
+            continue;
         if (!has_kind(v, f->kind))
             return err_set(e, ERR_INVALID, at, "This must be %s.", kind_names[f->kind]);
         if (check_bounds(v, f, at, e))

@@ -39,8 +39,8 @@ struct json_field {
     double min, max; /* for numbers; both 0 = any. For strings and arrays: the length */
 };
 
-/* Checks that o is an object with these fields only, each of its kind and in its bounds. The
- * error's place is pointer + "/key"; an unknown key's detail names the nearest known ones. */
+/* Checks that o is an object with these fields only, each of its kind and in its bounds; a field
+ * that is not required may be null, which is as if it were absent. The error's place is pointer + "/key"; an unknown key's detail names the nearest known ones. */
 int json_check(const json_t *o, const struct json_field *fields, const char *pointer,
                struct err *e);
 
