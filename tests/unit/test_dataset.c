@@ -453,6 +453,27 @@ void test_dataset__the_same_entry_twice_is_refused(void)
     expect_refused(tar_close(&t, "a.tar"), "x/0.npy", "twice");
 }
 
+void test_dataset__an_archive_that_makes_no_data_set_is_refused_by_its_own_names(void)
+{
+    struct tarball t;
+    tar_open(&t);
+    tar_sample(&t, "data/x/a.npy", 1);
+    tar_sample(&t, "data/x/b.npy", 1);
+    tar_sample(&t, "data/y/a.npy", 1);
+    expect_refused(tar_close(&t, "a.tar"), "y", "same number of files");
+    struct buf b;
+    make_array(&b, DT_F64, 1, 2);
+    tar_open(&t);
+    tar_sample(&t, "data/x/a.npy", 1);
+    tar_add(&t, "data/x/b.npy", '0', NULL, b.data, b.len);
+    expect_refused(tar_close(&t, "a.tar"), "data/x/b.npy", "float64");
+    tar_open(&t);
+    tar_sample(&t, "x/a.npy", 1);
+    tar_add(&t, "labels.npy", '0', NULL, b.data, b.len);
+    expect_refused(tar_close(&t, "a.tar"), "labels.npy", "integers");
+    buf_done(&b);
+}
+
 void test_dataset__cut_archives_never_crash(void)
 {
     struct tarball t;

@@ -272,6 +272,29 @@ static int settle_names(struct pack *p)
     return 0;
 }
 
+/* What dataset_open would refuse of the tar is refused here, where entries have their own names. */
+static int check_set(struct pack *p)
+{
+    struct dataset d = {.arena = ARENA_INIT};
+    struct dataset_file *files = arena_array(&d.arena, (size_t)p->n_items, sizeof *files);
+    const struct dataset_file *labels = NULL;
+    int n = 0, rc = 0;
+    for (int i = 0; i < p->n_items && !rc; i++) {
+        const struct item *it = &p->items[i];
+        struct dataset_file *f = &files[it->n_parts == 1 ? p->n_items - 1 : n++];
+        *f = (struct dataset_file){
+            .input = it->parts[0], .sample = "", .place = it->entry, .tensor = it->type};
+        labels = it->n_parts == 1 ? f : labels;
+        if (!tensor_count(&it->type))
+            rc = refuse(p, it->entry, "The array has no elements.");
+    }
+    if (!rc &&
+        (dataset_group(&d, files, n, p->e) || (labels && dataset_take_labels(&d, labels, p->e))))
+        rc = -1;
+    arena_done(&d.arena);
+    return rc;
+}
+
 /* ---- writing the tar ---- */
 
 static int put(struct pack *p, FILE *out, const void *data, size_t len)
@@ -422,7 +445,7 @@ static int pack(struct pack *p, const char *path, const char *tmp_dir, const cha
     if (kind == 'n' ? take_npy(p, path)
                     : archive_walk(path, p->zip, &walker, p, p->e) || settle_names(p))
         return -1;
-    return write_tar(p, out);
+    return check_set(p) ? -1 : write_tar(p, out);
 }
 
 /* "3" for ".../3.npy", of the first input's samples. */
