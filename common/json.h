@@ -30,11 +30,12 @@ enum json_kind {
     JSON_K_BOOL,
     JSON_K_OBJECT,
     JSON_K_ARRAY,
-    JSON_K_ANY
+    JSON_K_ANY,
+    JSON_K_NULLABLE = 16 /* ORed to a kind: null is as good as absent */
 };
 struct json_field {
     const char *key;
-    enum json_kind kind; /* JSON_K_REAL takes integers too */
+    int kind; /* enum json_kind; JSON_K_REAL takes integers too */
     int required;
     double min, max; /* for numbers; both 0 = any. For strings and arrays: the length */
 };
