@@ -109,8 +109,8 @@ void reply_problem(struct req *r, const struct err *e)
     if (status == 429 || status == 503)
         reply_header(r, "Retry-After", "1");
     if (status >= 500)
-        log_event(LOG_ERROR, "http.problem", "%s %s %s: %s (%s)", r->id, r->method, r->path,
-                  e->detail, e->at);
+        log_event(e->code == ERR_UNAVAILABLE ? LOG_INFO : LOG_ERROR, "http.problem",
+                  "%s %s %s: %s (%s)", r->id, r->method, r->path, e->detail, e->at);
     if (status == 401)
         reply_header(r, "WWW-Authenticate", "Bearer");
     reply_take(r, status, MHD_create_response_from_buffer(len, text, MHD_RESPMEM_MUST_FREE));

@@ -278,8 +278,8 @@ void request_completed(void *cls, struct MHD_Connection *mhd, void **con_cls,
     r->conn = NULL;
     if (r->queued)
         stats_request(r, r->status);
-    log_event(r->status >= 500 ? LOG_WARN : LOG_DEBUG, "http.request", "%s %s %s %d %lld us %s",
-              r->id, r->method, r->path, r->status, (long long)(clock_mono_us() - r->began_us),
+    log_event(LOG_DEBUG, "http.request", "%s %s %s %d %lld us %s", r->id, r->method, r->path,
+              r->status, (long long)(clock_mono_us() - r->began_us),
               code == MHD_REQUEST_TERMINATED_COMPLETED_OK ? "ok" : "cut short");
     stream_close(r);
     if (r->replied || !r->dispatched) {
