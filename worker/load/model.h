@@ -1,7 +1,8 @@
 /*
  * ONNX files: bounded scan, unpack, build, and the way back. load/scan.c checks the wire format
- * and its limits on the mapped file before protobuf-c sees a byte; load/model.c is the only file
- * that knows protobuf-c's ONNX messages. Tensor data stays in the mapping, never copied.
+ * and its limits on the mapped file before protobuf-c sees a byte; protobuf-c's ONNX messages are
+ * known to scan.c, read*.c, missing.c, model.c and write.c only. Tensor data stays in the mapping
+ * where it is aligned to its element size.
  */
 #ifndef PTQ_WORKER_LOAD_MODEL_H
 #define PTQ_WORKER_LOAD_MODEL_H
