@@ -118,8 +118,8 @@ static int arg_run(const struct op_ctx *c, int sign, struct err *e)
         k += d != axis || a->keepdims;
     }
     int64_t size = (int64_t)dtype_size(x->type);
-    struct arg_job j = {x->dims[axis],     in[axis] * size, size, compares[x->type], sign,
-                        a->select_last_index != 0};
+    struct arg_job j = {x->dims[axis], in[axis] * size,          size, compares[x->type],
+                        sign,          a->select_last_index != 0};
     walk_add(&w, x->data, (size_t)size, in);
     walk_add(&w, c->out[0]->data, 8, out);
     walk_run(&w, x->type == DT_F32 && sign > 0 && !j.last ? arg_max_f32 : arg_row, &j);
@@ -270,7 +270,7 @@ static int cum_sum_shape(struct op_ctx *c, struct err *e)
         A sum = 0;                                                                                 \
         for (int64_t i = 0; i < n; i++) {                                                          \
             T v = ((const T *)(const void *)x)[i * step];                                          \
-            A with = (A)(sum + (A)v);                                                                   \
+            A with = (A)(sum + (A)v);                                                              \
             ((T *)(void *)o)[i * step] = (T)(exclusive ? sum : with);                              \
             sum = with;                                                                            \
         }                                                                                          \
@@ -347,19 +347,21 @@ static int non_zero_run(const struct op_ctx *c, struct err *e)
 /* ---- the rows ---- */
 
 #define A(field, ...) ATTR(INT, order_attr, field, __VA_ARGS__)
-static const struct attr_def arg_attrs[] = {A(axis), A(keepdims, .number = 1), A(select_last_index), {0}};
-static const struct attr_def top_attrs[] = {A(axis, .number = -1), A(largest, .number = 1),
-                                            A(sorted, .number = 1), {0}};
-static const struct attr_def top_1_attrs[] = {A(axis, .number = -1), A(k, .required = true),
-                                              A(largest, .number = 1), {0}};
+static const struct attr_def arg_attrs[] = {
+    A(axis), A(keepdims, .number = 1), A(select_last_index), {0}};
+static const struct attr_def top_attrs[] = {
+    A(axis, .number = -1), A(largest, .number = 1), A(sorted, .number = 1), {0}};
+static const struct attr_def top_1_attrs[] = {
+    A(axis, .number = -1), A(k, .required = true), A(largest, .number = 1), {0}};
 static const struct attr_def cum_sum_attrs[] = {A(exclusive), A(reverse), {0}};
 
 #define ROW(name, stem, ...)                                                                       \
     {                                                                                              \
         name, ONNX, .attr_size = sizeof(struct order_attr), .shape = stem##_shape, __VA_ARGS__     \
     }
-#define ARG .since = 1, .min_in = 1, .max_in = 1, .layout = L_ANY, .attrs = arg_attrs,             \
-    .in = {FEATURE}, .traits = T_QUANT
+#define ARG                                                                                        \
+    .since = 1, .min_in = 1, .max_in = 1, .layout = L_ANY, .attrs = arg_attrs, .in = {FEATURE},    \
+    .traits = T_QUANT
 
 const struct op ops_order[] = {
     ROW("ArgMax", arg, ARG, .run = arg_max_run),

@@ -49,8 +49,8 @@ static int grains_of(const struct op_ctx *c, struct grains *g, struct err *e)
     if (a->block_size < 0 || s->rank != x->rank)
         return op_bad(c, 1, e, "blocked scales have the data's rank");
     for (int d = 0; d < x->rank; d++) {
-        int64_t want = d == axis ? x->dims[d] / a->block_size + (x->dims[d] % a->block_size != 0)
-                                 : x->dims[d];
+        int64_t want =
+            d == axis ? x->dims[d] / a->block_size + (x->dims[d] % a->block_size != 0) : x->dims[d];
         if (s->dims[d] != want)
             return op_bad(c, 1, e, "dim %d should be %lld", d, (long long)want);
     }
@@ -88,8 +88,8 @@ static int quantize_shape(struct op_ctx *c, struct err *e)
         return op_bad(c, 0, e, "it takes floats and int32");
     int64_t to = z ? (int64_t)z->type : a->output_dtype ? a->output_dtype : DT_U8;
     if (to <= 0 || to >= DT_COUNT || quantize_range((enum dtype)to, &lo, &hi))
-        return err_set(e, ERR_UNSUPPORTED, NULL, "Quantizing to element type %lld is not computed here.",
-                       (long long)to);
+        return err_set(e, ERR_UNSUPPORTED, NULL,
+                       "Quantizing to element type %lld is not computed here.", (long long)to);
     return op_out(c, 0, (enum dtype)to, x->rank, x->dims, e);
 }
 
@@ -207,7 +207,8 @@ static int dynamic_run(const struct op_ctx *c, struct err *e)
 
 #define A(field, ...) ATTR(INT, quantize_attr, field, __VA_ARGS__)
 static const struct attr_def quantize_attrs[] = {A(axis, .number = 1), A(saturate, .number = 1),
-                                                 A(block_size), A(output_dtype), A(precision), {0}};
+                                                 A(block_size),        A(output_dtype),
+                                                 A(precision),         {0}};
 
 #define ROW(name, stem, ...)                                                                       \
     {                                                                                              \

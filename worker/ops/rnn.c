@@ -60,7 +60,8 @@ static double dot(const double *a, const double *b, int64_t n)
     return sum + ((lane[0] + lane[1]) + (lane[2] + lane[3]));
 }
 
-static const double *rows_of(const struct rnn *m, const double *all, int dir, int gate, int64_t cols)
+static const double *rows_of(const struct rnn *m, const double *all, int dir, int gate,
+                             int64_t cols)
 {
     return all + ((int64_t)dir * m->cell->gates + gate) * m->hidden * cols;
 }
@@ -251,7 +252,8 @@ static int64_t state_at(const struct rnn *m, int64_t dir, int64_t b)
 
 static int64_t y_at(const struct rnn *m, int64_t t, int64_t dir, int64_t b)
 {
-    return (m->a->layout ? (b * m->steps + t) * m->dirs + dir : (t * m->dirs + dir) * m->batch + b) *
+    return (m->a->layout ? (b * m->steps + t) * m->dirs + dir
+                         : (t * m->dirs + dir) * m->batch + b) *
            m->hidden;
 }
 
@@ -364,8 +366,7 @@ static const struct attr_def rnn_attrs[] = {A(STRINGS, activations),
     }
 #define QUANT .in = {FEATURE, WEIGHT(-1), WEIGHT(-1)}, .out = {FEATURE, FEATURE}, .traits = T_QUANT
 
-const struct op ops_rnn[] = {
-    ROW("RNN", rnn, 6, 2, .traits = 0),
-    ROW("GRU", gru, 6, 2, QUANT),
-    ROW("LSTM", lstm, 8, 3, QUANT),
-    {0}};
+const struct op ops_rnn[] = {ROW("RNN", rnn, 6, 2, .traits = 0),
+                             ROW("GRU", gru, 6, 2, QUANT),
+                             ROW("LSTM", lstm, 8, 3, QUANT),
+                             {0}};

@@ -140,7 +140,8 @@ static void taps_of(const struct sampler *s, const double *grid, struct taps *re
         for (int64_t c = 0; c < channels; c++)                                                     \
             o[c] = 0;                                                                              \
         for (int k = 0; k < t->n; k++) {                                                           \
-            const T *x = (const T *)(const void *)from + t->pixel[k] * channels, w = (T)t->weight[k]; \
+            const T *x = (const T *)(const void *)from + t->pixel[k] * channels,                   \
+                    w = (T)t->weight[k];                                                           \
             for (int64_t c = 0; t->pixel[k] >= 0 && c < channels; c++)                             \
                 o[c] = (T)(o[c] + w * x[c]);                                                       \
         }                                                                                          \
@@ -162,14 +163,15 @@ static int one_of(const char *const *words, const char *text, struct err *e)
 
 static int sampler_of(const struct op_ctx *c, struct sampler *s, struct err *e)
 {
-    static const char *const modes[] = {"bilinear", "nearest", "bicubic", "linear", "nearest", "cubic", NULL};
+    static const char *const modes[] = {"bilinear", "nearest", "bicubic", "linear",
+                                        "nearest",  "cubic",   NULL};
     static const char *const paddings[] = {"zeros", "border", "reflection", NULL};
     const struct sample_attr *a = c->attr;
     int mode = one_of(modes, a->mode, e), padding = one_of(paddings, a->padding_mode, e);
     if (mode < 0 || padding < 0)
         return -1;
-    *s = (struct sampler){(enum mode)mode, (enum padding)padding, a->align_corners != 0,
-                          c->in[0]->rank - 2, {0}};
+    *s = (struct sampler){
+        (enum mode)mode, (enum padding)padding, a->align_corners != 0, c->in[0]->rank - 2, {0}};
     for (int d = 0; d < s->spatial; d++)
         s->size[d] = c->in[0]->dims[2 + d];
     return 0;
@@ -203,9 +205,11 @@ static int sample_run(const struct op_ctx *c, struct err *e)
     struct sampler s;
     if (sampler_of(c, &s, e))
         return -1;
-    int64_t places = dims_product(g->dims, 1, g->rank - 1), pixels = dims_product(x->dims, 2, x->rank);
+    int64_t places = dims_product(g->dims, 1, g->rank - 1),
+            pixels = dims_product(x->dims, 2, x->rank);
     int64_t channels = x->dims[1];
-    size_t row = (size_t)channels * dtype_size(x->type), step = dtype_size(g->type) * (size_t)s.spatial;
+    size_t row = (size_t)channels * dtype_size(x->type),
+           step = dtype_size(g->type) * (size_t)s.spatial;
     for (int64_t i = 0; i < x->dims[0] * places; i++) {
         struct taps t;
         double at[SPATIAL_MAX];
@@ -217,13 +221,15 @@ static int sample_run(const struct op_ctx *c, struct err *e)
     return 0;
 }
 
-static const struct attr_def sample_attrs[] = {ATTR(STRING, sample_attr, mode, .text = "linear"),
-                                               ATTR(STRING, sample_attr, padding_mode, .text = "zeros"),
-                                               ATTR(INT, sample_attr, align_corners), {0}};
-
-const struct op ops_sample[] = {
-    {"GridSample", ONNX, .since = 16, .min_in = 2, .max_in = 2, .in = {FEATURE, FEATURE},
-     .out = {FEATURE}, .traits = T_QUANT, .layout = L_CL, .attrs = sample_attrs,
-     .attr_size = sizeof(struct sample_attr), .shape = sample_shape, .run = sample_run,
-     .note = "floats, 1 to 3 spatial dims"},
+static const struct attr_def sample_attrs[] = {
+    ATTR(STRING, sample_attr, mode, .text = "linear"),
+    ATTR(STRING, sample_attr, padding_mode, .text = "zeros"),
+    ATTR(INT, sample_attr, align_corners),
     {0}};
+
+const struct op ops_sample[] = {{"GridSample", ONNX, .since = 16, .min_in = 2, .max_in = 2,
+                                 .in = {FEATURE, FEATURE}, .out = {FEATURE}, .traits = T_QUANT,
+                                 .layout = L_CL, .attrs = sample_attrs,
+                                 .attr_size = sizeof(struct sample_attr), .shape = sample_shape,
+                                 .run = sample_run, .note = "floats, 1 to 3 spatial dims"},
+                                {0}};

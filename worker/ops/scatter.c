@@ -219,15 +219,16 @@ static int one_hot_run(const struct op_ctx *c, struct err *e)
         int64_t i = double_to_int64(tensor_num(at, k));
         i = i < 0 ? i + depth : i;
         if (i >= 0 && i < depth)
-            memcpy((char *)y->data + (size_t)((k / inner * depth + i) * inner + k % inner) * size, on,
-                   size);
+            memcpy((char *)y->data + (size_t)((k / inner * depth + i) * inner + k % inner) * size,
+                   on, size);
     }
     return 0;
 }
 
 static const struct attr_def elements_attrs[] = {
     ATTR(INT, index_attr, axis), ATTR(STRING, index_attr, reduction, .text = "none"), {0}};
-static const struct attr_def nd_attrs[] = {ATTR(STRING, index_attr, reduction, .text = "none"), {0}};
+static const struct attr_def nd_attrs[] = {ATTR(STRING, index_attr, reduction, .text = "none"),
+                                           {0}};
 static const struct attr_def one_hot_attrs[] = {ATTR(INT, index_attr, axis, .number = -1), {0}};
 
 #define ROW(name, stem, from, to, ...)                                                             \
@@ -237,10 +238,10 @@ static const struct attr_def one_hot_attrs[] = {ATTR(INT, index_attr, axis, .num
                     .shape = stem##_shape, .run = stem##_run, __VA_ARGS__                          \
     }
 
-const struct op ops_scatter[] = {
-    ROW("Scatter", elements, 9, 10, .traits = T_INPLACE),
-    ROW("ScatterElements", elements, 11, 0, .traits = T_INPLACE),
-    ROW("ScatterND", nd, 11, 0, .in = {FEATURE, PLAIN_PORT, FEATURE}, .out = {FEATURE},
-        .traits = T_QUANT | T_LOOKTHRU | T_INPLACE | T_SHAPE_DATA),
-    ROW("OneHot", one_hot, 9, 0, .traits = T_SHAPE_DATA),
-    {0}};
+const struct op ops_scatter[] = {ROW("Scatter", elements, 9, 10, .traits = T_INPLACE),
+                                 ROW("ScatterElements", elements, 11, 0, .traits = T_INPLACE),
+                                 ROW("ScatterND", nd, 11, 0, .in = {FEATURE, PLAIN_PORT, FEATURE},
+                                     .out = {FEATURE},
+                                     .traits = T_QUANT | T_LOOKTHRU | T_INPLACE | T_SHAPE_DATA),
+                                 ROW("OneHot", one_hot, 9, 0, .traits = T_SHAPE_DATA),
+                                 {0}};
