@@ -151,9 +151,10 @@ static void compare_model(const struct reference *r, const char *backend)
         const struct backend *b = exec_backend(l.exec, i);
         elsewhere += b && strcmp(b->name, backend) != 0;
     }
-    int64_t before = clock_cpu_us(), runs = 0;
+    const char *wanted = getenv("PTQ_RUNS"); /* to be timed */
+    int64_t before = clock_cpu_us(), runs = wanted ? atoi(wanted) : 1;
     struct err e = ERR_INIT;
-    for (; runs < (getenv("PTQ_RUNS") ? atoi(getenv("PTQ_RUNS")) : 5); runs++)
+    for (int64_t i = 0; i < runs; i++)
         CHECK_OK(exec_run(l.exec, l.inputs, NULL, NULL, &e), e);
     exec_size(l.exec, &size);
     printf("%-9s %-22s %4d nodes (%d elsewhere), %2d files, worst %8.2g of %.0e, %8.2f ms, %7.1f "
