@@ -420,7 +420,7 @@ static int seen_start(const struct observe_want *w, const struct observe_target 
     if (s->channels == 0) {
         int sides = count_sides(t->sides);
         s->channels = channels;
-        s->ranges = xcalloc((size_t)channels, sizeof *s->ranges);
+        s->ranges = w->stage == OBSERVE_UPPER ? xcalloc((size_t)channels, sizeof *s->ranges) : NULL;
         s->n_tallies = w->stage == OBSERVE_UPPER   ? channels * sides
                        : w->stage == OBSERVE_LOWER ? t->n_picks
                                                    : sides;
@@ -481,7 +481,9 @@ int seen_add(struct seen_all *s, const void *record, size_t len, bool first, int
     }
     for (uint32_t i = 0; i < n && !r.bad; i++) {
         uint64_t index = read_number(&r), channels = read_number(&r);
-        if (index >= (uint64_t)s->want.n_targets || channels > INT32_MAX)
+        bool upper = s->want.stage == OBSERVE_UPPER; /* a channel is at least one byte */
+        uint64_t most = upper ? (uint64_t)(r.end - r.at) : INT32_MAX;
+        if (index >= (uint64_t)s->want.n_targets || channels > most)
             r.bad = true;
         else if (seen_start(&s->want, &s->want.targets[index], &s->targets[index], (int)channels,
                             e))
