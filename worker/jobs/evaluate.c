@@ -100,7 +100,7 @@ static int label_output(const struct evaluation *v, const json_t *options, struc
 {
     const json_t *labels = json_object_get(options, "labels");
     const char *name = json_str(options, "label_output", NULL);
-    if (labels && !json_is_false(labels) &&
+    if (labels && !json_is_null(labels) && !json_is_false(labels) &&
         (!json_is_string(labels) || strcmp(json_string_value(labels), "auto")))
         return err_set(e, ERR_INVALID, "/options/labels", "This must be \"auto\" or false.");
     if (json_is_false(labels))
@@ -212,7 +212,8 @@ static int find_plan(struct job *j, const struct model *m, const struct dataset 
                      struct calibration *c, struct err *e)
 {
     struct dataset *own = NULL;
-    bool asked = json_object_get(job_spec(j), "quant_config") != NULL;
+    const json_t *config = json_object_get(job_spec(j), "quant_config");
+    bool asked = config && !json_is_null(config);
     if (!asked && m->plan) {
         c->plan = m->plan;
         return 0;

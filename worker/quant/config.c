@@ -73,6 +73,8 @@ static int parse_parts(struct config_ctx *x, const char *pointer)
         return -1;
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
         const json_t *part = json_object_get(o, parts[i].key);
+        if (json_is_null(part))
+            part = NULL;
         if ((part || i == 0) && parts[i].parse(x, part, config_at(x, pointer, parts[i].key)))
             return -1;
     }
@@ -81,7 +83,7 @@ static int parse_parts(struct config_ctx *x, const char *pointer)
 
 static json_t *source_of(const json_t *v, const char *pointer, json_t *warnings, struct err *e)
 {
-    if (!v)
+    if (!v || json_is_null(v))
         return json_object();
     if (!json_is_string(v))
         return json_deep_copy(v);
