@@ -57,8 +57,9 @@ struct quant_config {
     json_t *warnings; /* array of strings */
 };
 
-/* v: an object, or a string in the dialect (quant/dialect.h), or NULL or null for {}. pointer is put in
- * front of all pointers. The config lives in `a` but for source and warnings: config_done. */
+/* v: an object, or a string in the dialect (quant/dialect.h), or NULL or null for {}. pointer is
+ * put in front of all pointers. The config lives in `a` but for source and warnings: config_done.
+ */
 int config_parse(const json_t *v, const char *pointer, const struct graph *g, const struct march *m,
                  struct arena *a, struct quant_config **ret, struct err *e);
 void config_done(struct quant_config *c);
