@@ -52,11 +52,9 @@ char *json_text(const json_t *v)
 static const char *const kind_names[] = {"a string",  "an integer", "a number", "true or false",
                                          "an object", "an array",   "a value"};
 
-static int has_kind(const json_t *v, int kind)
+static int has_kind(const json_t *v, enum json_kind kind)
 {
-    if (kind & JSON_K_NULLABLE && json_is_null(v))
-        return 1;
-    switch (kind & ~JSON_K_NULLABLE) {
+    switch (kind) {
     case JSON_K_STRING:
         return json_is_string(v);
     case JSON_K_INT:
@@ -77,7 +75,7 @@ static int has_kind(const json_t *v, int kind)
 
 static int check_bounds(const json_t *v, const struct json_field *f, const char *at, struct err *e)
 {
-    if ((f->min == 0 && f->max == 0) || json_is_null(v))
+    if (f->min == 0 && f->max == 0)
         return 0;
     int sized = json_is_string(v) || json_is_array(v);
     double x = json_is_string(v)  ? (double)json_string_length(v)
@@ -120,9 +118,7 @@ int json_check(const json_t *o, const struct json_field *fields, const char *poi
         if (json_is_null(v) && !f->required)
             continue;
         if (!has_kind(v, f->kind))
-            return err_set(e, ERR_INVALID, at, "This must be %s%s.",
-                           kind_names[f->kind & ~JSON_K_NULLABLE],
-                           f->kind & JSON_K_NULLABLE ? " or null" : "");
+            return err_set(e, ERR_INVALID, at, "This must be %s.", kind_names[f->kind]);
         if (check_bounds(v, f, at, e))
             return -1;
     }

@@ -30,18 +30,18 @@ enum json_kind {
     JSON_K_BOOL,
     JSON_K_OBJECT,
     JSON_K_ARRAY,
-    JSON_K_ANY,
-    JSON_K_NULLABLE = 16 /* ORed to a kind: null is as good as absent */
+    JSON_K_ANY
 };
 struct json_field {
     const char *key;
-    int kind; /* enum json_kind; JSON_K_REAL takes integers too */
+    enum json_kind kind; /* JSON_K_REAL takes integers too */
     int required;
     double min, max; /* for numbers; both 0 = any. For strings and arrays: the length */
 };
 
 /* Checks that o is an object with these fields only, each of its kind and in its bounds; a field
- * that is not required may be null, which is as if it were absent. The error's place is pointer + "/key"; an unknown key's detail names the nearest known ones. */
+ * that is not required may be null, which is as if it were absent. The error's place is
+ * pointer + "/key"; an unknown key's detail names the nearest known ones. */
 int json_check(const json_t *o, const struct json_field *fields, const char *pointer,
                struct err *e);
 

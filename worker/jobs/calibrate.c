@@ -11,7 +11,7 @@
 #define CONFIG_FILE "quant_config.json"
 
 static const struct json_field options_fields[] = {
-    {"samples", JSON_K_INT | JSON_K_NULLABLE, 0, 1, 1e9},
+    {"samples", JSON_K_INT, 0, 1, 1e9},
     {0},
 };
 

@@ -11,9 +11,9 @@
 #include "worker/load/model.h"
 
 static const struct json_field options_fields[] = {
-    {"samples", JSON_K_INT | JSON_K_NULLABLE, 0, 1, 1e9},
+    {"samples", JSON_K_INT, 0, 1, 1e9},
     {"labels", JSON_K_ANY, 0, 0, 0},
-    {"label_output", JSON_K_STRING | JSON_K_NULLABLE, 0, 1, 4096},
+    {"label_output", JSON_K_STRING, 0, 1, 4096},
     {0},
 };
 
