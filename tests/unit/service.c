@@ -169,6 +169,7 @@ struct answer ask(const char *method, const char *path, const char *extra, const
     }
     sscanf(all, "HTTP/%*s %d", &a.status);
     a.json = json_loads(a.body, JSON_REJECT_DUPLICATES, NULL);
+    keep(&a.json, sizeof a.json); /* so that it is known to be in use */
     return a;
 }
 
