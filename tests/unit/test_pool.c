@@ -123,7 +123,7 @@ void test_pool__the_arena_s_exit_status_is_the_memory_limit(void)
 
 void test_pool__a_hang_that_ignores_term_is_killed_after_the_limit(void)
 {
-    start_worker("deaf", (struct worker_opts){.limit_ms = 300});
+    start_worker("deaf", (struct worker_opts){.limit_ms = 3000}); /* time to turn deaf */
     run_to_end();
     CHECK_INT(t.end.code, ERR_TIMEOUT);
     CHECK_INT(t.end.signal, SIGKILL);
