@@ -8,7 +8,7 @@
 #include "common/arena.h"
 #include "common/json.h"
 
-enum { BAR = 24, PERCENT = 100 };
+enum { BAR = 24, PERCENT = 100, LEDGER_SHOWN = 10 };
 
 /* ---- progress ---- */
 
@@ -46,6 +46,9 @@ void progress_jobs(struct progress *p, const json_t *data)
     double done = json_num(data, "done", 0), total = json_num(data, "total", 0);
     double rate = json_num(data, "rate", 0), eta = json_num(data, "eta_s", 0);
     bool ended = total > 0 && done >= total;
+    if (p->ended && ended && !strcmp(p->phase, phase))
+        return; /* told already */
+    p->ended = ended;
     if (!begin_line(p, phase, ended))
         return;
     fprintf(stderr, "%-12s ", phase);
@@ -252,15 +255,29 @@ void show_evaluation(const json_t *result)
     arena_done(&a);
 }
 
+/* Where a request was not granted, and why: the ledger's lines in which the two differ. */
+static void show_refusals(const json_t *ledger)
+{
+    size_t i, n = 0;
+    json_t *line;
+    json_array_foreach(ledger, i, line)
+    {
+        const char *asked = json_str(line, "requested", ""), *got = json_str(line, "effective", "");
+        if (!strcmp(asked, got) || n++ >= LEDGER_SHOWN)
+            continue;
+        printf("  %s: %s asked for, %s given. %s\n", json_str(line, "calibration", ""), asked, got,
+               json_str(line, "text", ""));
+    }
+    if (n > LEDGER_SHOWN)
+        printf("  and %zu more: --json shows all of them under \"ledger\".\n", n - LEDGER_SHOWN);
+}
+
 void show_calibration(const json_t *result, const char *path)
 {
     size_t n = json_array_size(json_object_get(result, "calibrations"));
-    size_t notes = json_array_size(json_object_get(result, "ledger"));
     const char *id = json_str(result, "calibrated_model_id", NULL);
     printf("%s: %zu calibrations from %lld samples%s%s\n", path, n,
            (long long)json_int(result, "samples", 0), id ? ", on the server as " : "",
            id ? id : "");
-    if (notes)
-        printf("%zu requests were not granted as they stand; --json shows them under \"ledger\".\n",
-               notes);
+    show_refusals(json_object_get(result, "ledger"));
 }

@@ -10,6 +10,7 @@
 /* One progress line: rewritten on a terminal; else a plain line when a phase begins or ends. */
 struct progress {
     bool on_line;   /* the terminal's line is not ended */
+    bool ended;     /* the phase told last has ended */
     char phase[64]; /* told last */
 };
 void progress_jobs(struct progress *p, const json_t *data);         /* a progress event's data */

@@ -58,7 +58,7 @@ static void put_labels(const char *path, int n)
     struct tensor t;
     struct err e = ERR_INIT;
     for (int i = 0; i < n; i++)
-        data[i] = i % 3;
+        data[i] = i;
     tensor_set(&t, DT_I64, 1, dims, &e);
     t.data = data;
     CHECK_OK(npy_write(path, &t, &e), e);
@@ -99,8 +99,40 @@ void test_dataset__a_folder_is_read_in_order_of_names(void)
     dataset_sample(d, 2, 0, &t);
     CHECK_NEAR(((float *)t.data)[0], 10, 0);
     CHECK(d->inputs[0].uniform);
-    CHECK_INT(tensor_int(d->labels, 1), 1);
+    /* Samples as the names sort, labels by number: each sample holds its own label. */
+    for (int i = 0; i < 11; i++) {
+        dataset_sample(d, i, 0, &t);
+        CHECK_INT(tensor_int(d->labels, i), (int)((float *)t.data)[0]);
+    }
     dataset_free(d);
+}
+
+void test_dataset__labels_stay_with_their_samples_in_an_archive(void)
+{
+    make_folder("x", 12);
+    put_labels(test_path("data/calibration_labels.npy"), 12);
+    char *cmd = NULL;
+    CHECK(asprintf(&cmd, "cd '%s' && tar czf a.tgz data", test_dir()) > 0);
+    CHECK_INT(system(cmd), 0);
+    free(cmd);
+    struct dataset *d, *folder;
+    struct err e = ERR_INIT;
+    struct digest a, b;
+    CHECK_OK(dataset_normalize(test_path("a.tgz"), test_dir(), QUOTA, test_path("out.tar"), NULL,
+                               NULL, &e),
+             e);
+    CHECK_OK(dataset_open(test_path("out.tar"), NULL, &d, &e), e);
+    for (int i = 0; i < 12; i++) {
+        struct tensor t;
+        dataset_sample(d, i, 0, &t);
+        CHECK_INT(tensor_int(d->labels, i), (int)((float *)t.data)[0]);
+    }
+    CHECK_OK(dataset_open(test_path("data"), NULL, &folder, &e), e);
+    dataset_digest(d, &a);
+    dataset_digest(folder, &b);
+    CHECK_MEM(&a, &b, sizeof a);
+    dataset_free(d);
+    dataset_free(folder);
 }
 
 void test_dataset__names_may_be_raw_or_encoded(void)

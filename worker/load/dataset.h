@@ -1,7 +1,8 @@
 /*
  * Data sets: for every input of a model the same number of samples, each an npy array whose shape
  * includes the batch. Three forms are read, all by mmap, nothing is copied:
- *   a folder      <input name>/<sample>.npy, sorted by name; labels.npy beside the folders
+ *   a folder      <input name>/<sample>.npy, sorted by name; labels.npy beside the folders, one
+ *                 integer a sample in the order of the names with numbers by value
  *   one .npy      one sample of an input without a name: fits a model of one input
  *   a canonical tar, as dataset_normalize makes it of any archive
  * A folder's name is the input's, raw or with bytes as %XX ("input%3A0" for "input:0").

@@ -104,6 +104,65 @@ int dataset_group(struct dataset *d, struct dataset_file *files, int n, struct e
 
 /* ---- labels ---- */
 
+/* Compares texts with each run of digits taken as a number. */
+static int compare_natural(const char *a, const char *b)
+{
+    static const char digits[] = "0123456789";
+    const char *x = a, *y = b;
+    while (*x && *y) {
+        size_t n = strspn(x, digits), m = strspn(y, digits);
+        if (!n || !m) {
+            if (*x != *y)
+                return (unsigned char)*x - (unsigned char)*y;
+            x++, y++;
+            continue;
+        }
+        size_t zx = strspn(x, "0"), zy = strspn(y, "0");
+        zx = zx < n ? zx : n - 1;
+        zy = zy < m ? zy : m - 1;
+        if (n - zx != m - zy)
+            return n - zx < m - zy ? -1 : 1;
+        int c = memcmp(x + zx, y + zy, n - zx);
+        if (c)
+            return c;
+        x += n;
+        y += m;
+    }
+    return *x || *y ? (unsigned char)*x - (unsigned char)*y : strcmp(a, b);
+}
+
+struct ranked {
+    const char *name;
+    int sample;
+};
+
+static int by_natural_name(const void *a, const void *b)
+{
+    return compare_natural(((const struct ranked *)a)->name, ((const struct ranked *)b)->name);
+}
+
+void dataset_label_order(const char *const *names, int n, int *ret)
+{
+    struct ranked *r = xcalloc((size_t)n, sizeof *r);
+    for (int i = 0; i < n; i++)
+        r[i] = (struct ranked){names[i], i};
+    qsort(r, (size_t)n, sizeof *r, by_natural_name);
+    for (int i = 0; i < n; i++)
+        ret[i] = r[i].sample;
+    free(r);
+}
+
+static void *in_sample_order(struct dataset *d, const struct tensor *t)
+{
+    size_t unit = dtype_size(t->type);
+    int *order = arena_array(&d->arena, (size_t)d->n_samples, sizeof *order);
+    char *data = arena_array(&d->arena, (size_t)d->n_samples, unit);
+    dataset_label_order(d->sample_names, d->n_samples, order);
+    for (int r = 0; r < d->n_samples; r++)
+        memcpy(data + (size_t)order[r] * unit, (char *)t->data + (size_t)r * unit, unit);
+    return data;
+}
+
 int dataset_take_labels(struct dataset *d, const struct dataset_file *labels, struct err *e)
 {
     const struct tensor *t = &labels->tensor;
@@ -115,9 +174,12 @@ int dataset_take_labels(struct dataset *d, const struct dataset_file *labels, st
     if (tensor_count(t) != d->n_samples)
         return err_set(e, ERR_BAD_DATA, labels->place,
                        "There are %d samples, but the labels are %s: one integer a sample, in the "
-                       "order of the sorted file names.",
+                       "order of the file names, numbers in them by value.",
                        d->n_samples, tensor_text(t, text));
-    d->labels = arena_copy(&d->arena, t, sizeof *t);
+    struct tensor *own = arena_copy(&d->arena, t, sizeof *t);
+    d->labels = own;
+    if (t->data)
+        own->data = in_sample_order(d, t);
     return 0;
 }
 

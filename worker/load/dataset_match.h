@@ -17,7 +17,12 @@ bool dataset_is_canonical_name(const char *folder, const char *file);
 
 /* Sorts the n files by input and sample, fills in d's inputs, samples, names. */
 int dataset_group(struct dataset *d, struct dataset_file *files, int n, struct err *e);
-/* After the grouping: one integer a sample. */
+/*
+ * Which sample label r belongs to: ret[r], by the samples' names (without ".npy") with numbers in
+ * them compared by value, since whoever wrote 0.npy, 1.npy … 10.npy wrote the labels in that order.
+ */
+void dataset_label_order(const char *const *names, int n, int *ret);
+/* After the grouping: one integer a sample, brought into the order of the samples. */
 int dataset_take_labels(struct dataset *d, const struct dataset_file *labels, struct err *e);
 /* Puts the inputs in the graph's order; types and shapes must fit. */
 int dataset_match(struct dataset *d, const struct graph *g, struct err *e);

@@ -322,6 +322,37 @@ static int copy_data(struct pack *p, FILE *out, off_t at, uint64_t len)
     return 0;
 }
 
+/* "3" for ".../3.npy", of the first input's samples. */
+static const char *const *first_names(const struct pack *p, struct arena *a, int *ret_n)
+{
+    const char **names = arena_array(a, (size_t)p->n_items + 1, sizeof *names);
+    int n = 0;
+    for (; n < p->n_items && p->items[n].n_parts == 2; n++) {
+        const struct item *it = &p->items[n];
+        if (strcmp(it->parts[0], p->items[0].parts[0]) != 0)
+            break;
+        names[n] = arena_strndup(a, it->parts[1], strlen(it->parts[1]) - 4);
+    }
+    *ret_n = n;
+    return names;
+}
+
+/* Labels belong to names; the tar numbers the samples, so they are put into its order. */
+static int copy_labels(struct pack *p, FILE *out, const struct item *it)
+{
+    int samples = 0;
+    size_t unit = dtype_size(it->type.type), bytes = tensor_bytes(&it->type);
+    const char *const *names = first_names(p, &p->arena, &samples);
+    int *order = arena_array(&p->arena, (size_t)samples, sizeof *order);
+    char *from = arena_alloc(&p->arena, bytes), *to = arena_alloc(&p->arena, bytes);
+    if (pread(p->spool, from, bytes, it->at) != (ssize_t)bytes)
+        return err_errno(p->e, "", "The temporary file cannot be read");
+    dataset_label_order(names, samples, order);
+    for (int r = 0; r < samples; r++)
+        memcpy(to + (size_t)order[r] * unit, from + (size_t)r * unit, unit);
+    return put(p, out, to, bytes);
+}
+
 static int write_item(struct pack *p, FILE *out, const struct item *it, const char *name)
 {
     static const char zeros[2 * TAR_BLOCK];
@@ -330,7 +361,8 @@ static int write_item(struct pack *p, FILE *out, const struct item *it, const ch
     buf_clear(&p->head);
     if (npy_put_header(&p->head, &it->type, p->e) ||
         tar_put_header(block, name, p->head.len + bytes, p->e) || put(p, out, block, TAR_BLOCK) ||
-        put(p, out, p->head.data, p->head.len) || copy_data(p, out, it->at, bytes))
+        put(p, out, p->head.data, p->head.len) ||
+        (it->n_parts == 1 ? copy_labels(p, out, it) : copy_data(p, out, it->at, bytes)))
         return -1;
     return put(p, out, zeros, -(p->head.len + bytes) % TAR_BLOCK);
 }
@@ -448,26 +480,15 @@ static int pack(struct pack *p, const char *path, const char *tmp_dir, const cha
     return check_set(p) ? -1 : write_tar(p, out);
 }
 
-/* "3" for ".../3.npy", of the first input's samples. */
-static const char *const *first_names(const struct pack *p, struct arena *a)
-{
-    const char **names = arena_array(a, (size_t)p->n_items + 1, sizeof *names);
-    for (int i = 0; i < p->n_items && p->items[i].n_parts == 2; i++) {
-        const struct item *it = &p->items[i];
-        if (strcmp(it->parts[0], p->items[0].parts[0]) == 0)
-            names[i] = arena_strndup(a, it->parts[1], strlen(it->parts[1]) - 4);
-    }
-    return names;
-}
-
 int dataset_normalize(const char *path, const char *tmp_dir, uint64_t max_bytes, const char *out,
                       struct arena *a, const char *const **ret_names, struct err *e)
 {
     struct pack p = {.max_bytes = max_bytes, .spool = -1, .e = e};
     buf_init(&p.head, NPY_HEADER_MAX + 64);
     int rc = pack(&p, path, tmp_dir, out);
+    int n_names;
     if (!rc && ret_names)
-        *ret_names = first_names(&p, a);
+        *ret_names = first_names(&p, a, &n_names);
     if (p.spool >= 0)
         close(p.spool);
     buf_done(&p.head);
