@@ -19,6 +19,11 @@ const seeds = {
   },
   dataset: { "two.tar": tar(two), "labels.tar": tar([...two, labels]), "two.zip": zip(two), "two.npz": zip([["image.npy", npy([2, 4], floats(8))]]), "one.npy": digit(0), "two.tar.gz": zlib.gzipSync(tar(two)) },
   npy: { f32: digit(0), i64: npy([2], Buffer.alloc(16), { descr: "<i8" }), scalar: npy([], floats(1)) },
+  config: {
+    chapter: "quant_config = {\n  'model_config': {'activation': {'calibration_type': 'max', 'per_channel': True,},},\n  # raised\n  'node_config': {'Conv_1': {'qtype': 'int16', \"input1\": 'int8'}, 'Conv_1': {'qtype': 'int16', 'input1': 'int8'}},\n}",
+    levels: '{"op_config": {"Lut": {"qtype": "int16"}}, "subgraph_config": {"h": {"inputs": ["Conv_1"], "outputs": ["Mul_2"], "qtype": "float16"}}}',
+    search: '{"model_config": {"modelwise_search": {"metric": "mse"}, "activation": {"calibration_type": ["max", "kl"], "max_percentile": [0.99995, 1.0], "num_bin": 2048}}} // end',
+  },
   json: {
     job: JSON.stringify({ kind: "calibrate", model: "mdl_", quant_config: { model_config: { all_node_type: "int8" } }, options: { samples: 1 } }),
     numbers: "[0,-1,1e5,1.25,1e-300,9223372036854775807,true,false,null]",

@@ -1,6 +1,6 @@
 #include "tests/test.h"
 
-#include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "tests/unit/mini.h"
@@ -22,7 +22,9 @@ static const char *as_json(const char *text, size_t *ret_warnings)
         return arena_printf(&arena, "%s", e.detail);
     char *s = json_dumps(v, JSON_COMPACT | JSON_SORT_KEYS | JSON_ENCODE_ANY);
     json_decref(v);
-    return s;
+    char *copy = arena_strdup(&arena, s);
+    free(s);
+    return copy;
 }
 
 void test_dialect__reads_json_and_what_the_chapter_prints(void)
