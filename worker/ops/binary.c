@@ -161,6 +161,86 @@ OPERATOR(mul)
 OPERATOR(div)
 OPERATOR(prelu)
 
+/* Before opset 7 the second operand broadcast on request only, its dims aligned at `axis`. */
+struct old_attr {
+    int64_t broadcast, axis;
+};
+enum { AT_THE_END = 1 << 20 };
+static const struct attr_def old_attrs[] = {
+    ATTR(INT, old_attr, broadcast), ATTR(INT, old_attr, axis, .number = AT_THE_END), {0}};
+
+/* Input 1 with ones appended, so that numpy's rule gives the old one. */
+static int old_second(const struct op_ctx *c, struct tensor *ret, struct err *e)
+{
+    const struct old_attr *a = c->attr;
+    int axis;
+    if (op_need(c, 2, e))
+        return -1;
+    const struct tensor *x = c->in[0];
+    *ret = *c->in[1];
+    if (!a->broadcast || a->axis == AT_THE_END || ret->rank == 0)
+        return 0;
+    if (op_axis(a->axis, x->rank, &axis, e))
+        return -1;
+    if (axis + ret->rank > x->rank)
+        return op_bad(c, 1, e, "it does not fit input 0 at axis %d", axis);
+    while (axis + ret->rank < x->rank)
+        ret->dims[ret->rank++] = 1;
+    return 0;
+}
+
+#define OLD_OPERATOR(op)                                                                           \
+    static int old_##op##_shape(struct op_ctx *c, struct err *e)                                   \
+    {                                                                                              \
+        struct tensor second;                                                                      \
+        struct op_ctx now = *c;                                                                    \
+        if (old_second(c, &second, e))                                                             \
+            return -1;                                                                             \
+        now.in = (const struct tensor *[]){c->in[0], &second};                                     \
+        return op##_shape(&now, e);                                                                \
+    }                                                                                              \
+    static int old_##op##_run(const struct op_ctx *c, struct err *e)                               \
+    {                                                                                              \
+        struct tensor second;                                                                      \
+        struct op_ctx now = *c;                                                                    \
+        if (old_second(c, &second, e))                                                             \
+            return -1;                                                                             \
+        now.in = (const struct tensor *[]){c->in[0], &second};                                     \
+        return op##_run(&now, e);                                                                  \
+    }
+/* PRelu's slopes were one a channel. */
+static void old_slopes(const struct op_ctx *c, struct tensor *ret)
+{
+    *ret = *c->in[1];
+    while (ret->rank > 0 && ret->rank < c->in[0]->rank - 1)
+        ret->dims[ret->rank++] = 1;
+}
+
+static int old_prelu_shape(struct op_ctx *c, struct err *e)
+{
+    struct tensor slopes;
+    struct op_ctx now = *c;
+    if (op_need(c, 2, e))
+        return -1;
+    old_slopes(c, &slopes);
+    now.in = (const struct tensor *[]){c->in[0], &slopes};
+    return prelu_shape(&now, e);
+}
+
+static int old_prelu_run(const struct op_ctx *c, struct err *e)
+{
+    struct tensor slopes;
+    struct op_ctx now = *c;
+    old_slopes(c, &slopes);
+    now.in = (const struct tensor *[]){c->in[0], &slopes};
+    return prelu_run(&now, e);
+}
+
+OLD_OPERATOR(add)
+OLD_OPERATOR(sub)
+OLD_OPERATOR(mul)
+OLD_OPERATOR(div)
+
 struct mod_attr {
     int64_t fmod;
 };
@@ -265,6 +345,8 @@ static int pow_run(const struct op_ctx *c, struct err *e)
     return 0;
 }
 
+OLD_OPERATOR(pow)
+
 /* ---- any number of operands ---- */
 
 static void walk_pair(const struct tensor *a, const struct tensor *b, struct tensor *o,
@@ -320,9 +402,9 @@ static int mean_run(const struct op_ctx *c, struct err *e)
     return 0;
 }
 
-#define ROW(name, stem, ...)                                                                       \
+#define ROW(name, stem, from, ...)                                                                 \
     {                                                                                              \
-        name, ONNX, .since = 1, .layout = L_ANY, .shape = stem##_shape, .run = stem##_run,         \
+        name, ONNX, .since = from, .layout = L_ANY, .shape = stem##_shape, .run = stem##_run,      \
                     __VA_ARGS__                                                                    \
     }
 #define TWO  .min_in = 2, .max_in = 2
@@ -330,18 +412,32 @@ static int mean_run(const struct op_ctx *c, struct err *e)
 #define ONE  .in = {FEATURE, PLAIN_PORT}, .out = {FEATURE}
 #define PAIR T_QUANT | T_SAMETYPE | T_INPLACE | T_SHAPE_DATA
 
+#define OLD(name, stem, ...)                                                                       \
+    {                                                                                              \
+        name, ONNX, .since = 1, .until = 6, .layout = L_PLAIN, .shape = old_##stem##_shape,        \
+                    .run = old_##stem##_run, .attrs = old_attrs,                                   \
+                    .attr_size = sizeof(struct old_attr), TWO, __VA_ARGS__                         \
+    }
+
 const struct op ops_binary[] = {
-    ROW("Add", add, TWO, BOTH, .traits = PAIR | T_CHAIN_ADD),
-    ROW("Sub", sub, TWO, BOTH, .traits = PAIR),
-    ROW("Mul", mul, TWO, BOTH, .traits = PAIR),
-    ROW("Div", div, TWO, BOTH, .traits = T_QUANT | T_INPLACE | T_SHAPE_DATA),
-    ROW("Pow", pow, TWO, ONE, .traits = T_QUANT | T_LUT | T_INPLACE),
-    ROW("PRelu", prelu, TWO, ONE, .traits = T_QUANT | T_LUT | T_INPLACE),
-    ROW("Mod", mod, TWO, .traits = T_INPLACE | T_SHAPE_DATA, .attrs = mod_attrs,
+    OLD("Pow", pow, ONE, .traits = T_QUANT | T_LUT),
+    OLD("Add", add, BOTH, .traits = PAIR),
+    OLD("Sub", sub, BOTH, .traits = PAIR),
+    OLD("Mul", mul, BOTH, .traits = PAIR),
+    {"PRelu", ONNX, .since = 1, .until = 6, .layout = L_PLAIN, .shape = old_prelu_shape,
+     .run = old_prelu_run, TWO, ONE, .traits = T_QUANT | T_LUT},
+    OLD("Div", div, BOTH, .traits = T_QUANT | T_SHAPE_DATA),
+    ROW("Add", add, 7, TWO, BOTH, .traits = PAIR | T_CHAIN_ADD),
+    ROW("Sub", sub, 7, TWO, BOTH, .traits = PAIR),
+    ROW("Mul", mul, 7, TWO, BOTH, .traits = PAIR),
+    ROW("Div", div, 7, TWO, BOTH, .traits = T_QUANT | T_INPLACE | T_SHAPE_DATA),
+    ROW("Pow", pow, 7, TWO, ONE, .traits = T_QUANT | T_LUT | T_INPLACE),
+    ROW("PRelu", prelu, 7, TWO, ONE, .traits = T_QUANT | T_LUT | T_INPLACE),
+    ROW("Mod", mod, 7, TWO, .traits = T_INPLACE | T_SHAPE_DATA, .attrs = mod_attrs,
         .attr_size = sizeof(struct mod_attr)),
-    ROW("Min", min, .min_in = 1, .max_in = -1, .traits = T_VARIADIC | T_INPLACE | T_SHAPE_DATA),
-    ROW("Max", max, .min_in = 1, .max_in = -1, .traits = T_VARIADIC | T_INPLACE | T_SHAPE_DATA),
-    ROW("Sum", sum, .min_in = 1, .max_in = -1, .traits = T_VARIADIC | T_INPLACE),
+    ROW("Min", min, 1, .min_in = 1, .max_in = -1, .traits = T_VARIADIC | T_INPLACE | T_SHAPE_DATA),
+    ROW("Max", max, 1, .min_in = 1, .max_in = -1, .traits = T_VARIADIC | T_INPLACE | T_SHAPE_DATA),
+    ROW("Sum", sum, 1, .min_in = 1, .max_in = -1, .traits = T_VARIADIC | T_INPLACE),
     {"Mean", ONNX, .since = 1, .layout = L_ANY, .shape = sum_shape, .run = mean_run, .min_in = 1,
      .max_in = -1, .traits = T_VARIADIC | T_INPLACE},
     {0}};
