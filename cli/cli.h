@@ -32,11 +32,11 @@ struct cli {
     struct options opt;
     const char *words[WORDS_MAX]; /* behind the command's name */
     int n_words;
-    struct arena arena; /* dies with the command */
-    struct http *http;  /* made at the first use: cli_http() */
+    struct arena arena;    /* dies with the command */
+    struct remote *remote; /* made at the first use: cli_remote() */
 };
 
-struct http *cli_http(struct cli *c);
+struct remote *cli_remote(struct cli *c);
 /* The exit status for an error, after showing it. */
 int cli_fail(const struct err *e);
 

@@ -19,15 +19,15 @@
 
 enum { ANSWER_MAX = 256 << 20, CONNECT_S = 10, SILENT_S = 45, RETRY_FOR_MS = 60000 };
 
-struct http {
+struct remote {
     CURL *curl;
     char *url; /* without a slash at its end */
     char error[CURL_ERROR_SIZE];
 };
 
-struct http *http_new(const char *url)
+struct remote *remote_new(const char *url)
 {
-    struct http *h = xcalloc(1, sizeof *h);
+    struct remote *h = xcalloc(1, sizeof *h);
     curl_global_init(CURL_GLOBAL_DEFAULT);
     h->curl = curl_easy_init();
     if (!h->curl)
@@ -39,7 +39,7 @@ struct http *http_new(const char *url)
     return h;
 }
 
-void http_free(struct http *h)
+void remote_free(struct remote *h)
 {
     if (!h)
         return;
@@ -49,12 +49,12 @@ void http_free(struct http *h)
     free(h);
 }
 
-const char *http_url(const struct http *h)
+const char *remote_url(const struct remote *h)
 {
     return h->url;
 }
 
-void http_segment(const char *text, char *ret, size_t ret_size)
+void remote_segment(const char *text, char *ret, size_t ret_size)
 {
     static const char hex[] = "0123456789ABCDEF";
     size_t n = 0;
@@ -73,10 +73,10 @@ void http_segment(const char *text, char *ret, size_t ret_size)
 /* ---- one request ---- */
 
 struct call {
-    struct http *h;
+    struct remote *h;
     struct buf body; /* the answer, unless `sink` takes it */
     FILE *sink;
-    http_progress *progress;
+    remote_progress *progress;
     void *ctx;
     bool upload;
     struct curl_slist *headers;
@@ -113,7 +113,7 @@ static bool is_loopback(const char *url)
            !strncmp(host, "[::1]", 5);
 }
 
-static void call_init(struct call *c, struct http *h, const char *method, const char *path)
+static void call_init(struct call *c, struct remote *h, const char *method, const char *path)
 {
     *c = (struct call){.h = h};
     buf_init(&c->body, ANSWER_MAX);
@@ -149,7 +149,7 @@ static void add_header(struct call *c, const char *line)
     curl_easy_setopt(c->h->curl, CURLOPT_HTTPHEADER, c->headers);
 }
 
-static void show_progress_of(struct call *c, http_progress *progress, void *ctx)
+static void show_progress_of(struct call *c, remote_progress *progress, void *ctx)
 {
     c->progress = progress;
     c->ctx = ctx;
@@ -158,7 +158,7 @@ static void show_progress_of(struct call *c, http_progress *progress, void *ctx)
     curl_easy_setopt(c->h->curl, CURLOPT_XFERINFODATA, c);
 }
 
-static int unreachable(struct http *h, CURLcode rc, struct err *e)
+static int unreachable(struct remote *h, CURLcode rc, struct err *e)
 {
     const char *why = *h->error ? h->error : curl_easy_strerror(rc);
     return err_set(e, ERR_UNAVAILABLE, h->url,
@@ -211,8 +211,8 @@ static int take_json(struct call *c, json_t **ret, struct err *e)
                           "The server's answer is not JSON. Is this the URL of a ptqd?");
 }
 
-int http_call(struct http *h, const char *method, const char *path, const json_t *body,
-              json_t **ret, struct err *e)
+int remote_call(struct remote *h, const char *method, const char *path, const json_t *body,
+                json_t **ret, struct err *e)
 {
     struct call c;
     char *text = body ? json_text(body) : NULL;
@@ -232,7 +232,7 @@ int http_call(struct http *h, const char *method, const char *path, const json_t
     return rc;
 }
 
-int http_find(struct http *h, const char *method, const char *path, json_t **ret, struct err *e)
+int remote_find(struct remote *h, const char *method, const char *path, json_t **ret, struct err *e)
 {
     struct err own = ERR_INIT;
     struct call c;
@@ -249,8 +249,8 @@ int http_find(struct http *h, const char *method, const char *path, json_t **ret
 
 /* ---- files ---- */
 
-int http_upload(struct http *h, const char *path, const char *file, http_progress *progress,
-                void *ctx, json_t **ret, struct err *e)
+int remote_upload(struct remote *h, const char *path, const char *file, remote_progress *progress,
+                  void *ctx, json_t **ret, struct err *e)
 {
     struct stat st;
     FILE *f = fopen(file, "rbe");
@@ -275,7 +275,7 @@ int http_upload(struct http *h, const char *path, const char *file, http_progres
     return rc;
 }
 
-static int download_to(struct http *h, const char *path, FILE *f, http_progress *progress,
+static int download_to(struct remote *h, const char *path, FILE *f, remote_progress *progress,
                        void *ctx, struct err *e)
 {
     struct call c;
@@ -287,8 +287,8 @@ static int download_to(struct http *h, const char *path, FILE *f, http_progress 
     return rc;
 }
 
-int http_download(struct http *h, const char *path, const char *file, http_progress *progress,
-                  void *ctx, struct err *e)
+int remote_download(struct remote *h, const char *path, const char *file, remote_progress *progress,
+                    void *ctx, struct err *e)
 {
     if (!strcmp(file, "-"))
         return download_to(h, path, stdout, progress, ctx, e);
@@ -315,7 +315,7 @@ struct follow {
     struct buf line; /* the line that is coming */
     char type[64];   /* of the event that is coming */
     long long id, *seq;
-    http_event *event;
+    remote_event *event;
     void *ctx;
     bool ended; /* by the callback */
 };
@@ -362,7 +362,7 @@ static size_t on_stream(char *data, size_t size, size_t n, void *ctx)
 }
 
 /* One connection. 0: it broke or ended, 1: the callback has had enough, -1: the server refused. */
-static int follow_once(struct http *h, const char *path, struct follow *f, struct err *e)
+static int follow_once(struct remote *h, const char *path, struct follow *f, struct err *e)
 {
     char last[64];
     call_init(&f->call, h, "GET", path);
@@ -381,8 +381,8 @@ static int follow_once(struct http *h, const char *path, struct follow *f, struc
     return f->ended ? 1 : refused ? -1 : 0;
 }
 
-int http_follow(struct http *h, const char *path, long long *seq, http_event *event, void *ctx,
-                struct err *e)
+int remote_follow(struct remote *h, const char *path, long long *seq, remote_event *event,
+                  void *ctx, struct err *e)
 {
     struct follow f = {.seq = seq, .event = event, .ctx = ctx};
     int64_t silent_since = clock_mono_ms();

@@ -76,7 +76,7 @@ static int submit(struct cli *c, const char *kind, json_t **ret_job, struct err 
 {
     json_t *req = job_request(c, kind, e);
     int rc = !req || add_inputs(c, req, e) ||
-             http_call(cli_http(c), "POST", "/v1/jobs", req, ret_job, e);
+             remote_call(cli_remote(c), "POST", "/v1/jobs", req, ret_job, e);
     json_decref(req);
     return rc ? -1 : 0;
 }
@@ -124,13 +124,13 @@ static int follow(struct cli *c, const char *id, bool quiet, struct err *e)
     long long seq = c->opt.after ? atoll(c->opt.after) : 0;
     shown.opt.wait_not = quiet;
     w.c = &shown;
-    http_segment(id, segment, sizeof segment);
+    remote_segment(id, segment, sizeof segment);
     snprintf(path, sizeof path, "/v1/jobs/%s/events", segment);
     snprintf(running, sizeof running,
              "\nThe job goes on. See it with `ptq watch %s`, end it with `ptq cancel %s`.\n", id,
              id);
     signal(SIGINT, on_interrupt);
-    int rc = http_follow(cli_http(c), path, &seq, on_event, &w, e);
+    int rc = remote_follow(cli_remote(c), path, &seq, on_event, &w, e);
     signal(SIGINT, SIG_DFL);
     progress_end(&w.progress);
     return rc;
@@ -139,9 +139,9 @@ static int follow(struct cli *c, const char *id, bool quiet, struct err *e)
 static int get_job(struct cli *c, const char *id, const char *tail, json_t **ret, struct err *e)
 {
     char path[JOB_PATH_MAX], segment[256];
-    http_segment(id, segment, sizeof segment);
+    remote_segment(id, segment, sizeof segment);
     snprintf(path, sizeof path, "/v1/jobs/%s%s", segment, tail);
-    return http_call(cli_http(c), "GET", path, NULL, ret, e);
+    return remote_call(cli_remote(c), "GET", path, NULL, ret, e);
 }
 
 /* ---- the end ---- */
@@ -192,7 +192,7 @@ static int download_model(struct cli *c, const char *id, struct err *e)
     char path[JOB_PATH_MAX];
     struct progress p = {0};
     snprintf(path, sizeof path, "/v1/jobs/%s/artifacts/calibrated_model.onnx", id);
-    int rc = http_download(cli_http(c), path, calibrated_path(c), progress_bytes, &p, e);
+    int rc = remote_download(cli_remote(c), path, calibrated_path(c), progress_bytes, &p, e);
     progress_end(&p);
     return rc;
 }
@@ -283,10 +283,10 @@ int cmd_jobs(struct cli *c, struct err *e)
 {
     char path[JOB_PATH_MAX], state[64];
     json_t *list = NULL;
-    http_segment(c->opt.state ? c->opt.state : "", state, sizeof state);
+    remote_segment(c->opt.state ? c->opt.state : "", state, sizeof state);
     snprintf(path, sizeof path, "/v1/jobs?limit=%d%s%s", c->opt.limit ? atoi(c->opt.limit) : 20,
              *state ? "&state=" : "", state);
-    if (http_call(cli_http(c), "GET", path, NULL, &list, e))
+    if (remote_call(cli_remote(c), "GET", path, NULL, &list, e))
         return cli_fail(e);
     if (c->opt.json)
         show_json(list);
@@ -314,9 +314,9 @@ int cmd_cancel(struct cli *c, struct err *e)
 {
     char path[JOB_PATH_MAX], segment[256];
     json_t *job = NULL;
-    http_segment(c->words[0], segment, sizeof segment);
+    remote_segment(c->words[0], segment, sizeof segment);
     snprintf(path, sizeof path, "/v1/jobs/%s:cancel", segment);
-    if (http_call(cli_http(c), "POST", path, NULL, &job, e))
+    if (remote_call(cli_remote(c), "POST", path, NULL, &job, e))
         return cli_fail(e);
     if (c->opt.json)
         show_json(job);
@@ -339,7 +339,7 @@ static const char *collection_of(const char *id)
 static int get_file(struct cli *c, const char *path, const char *file, struct err *e)
 {
     struct progress p = {0};
-    int rc = http_download(cli_http(c), path, file, progress_bytes, &p, e);
+    int rc = remote_download(cli_remote(c), path, file, progress_bytes, &p, e);
     progress_end(&p);
     if (!rc && strcmp(file, "-") != 0)
         fprintf(stderr, "wrote %s\n", file);
@@ -355,8 +355,8 @@ int cmd_get(struct cli *c, struct err *e)
                 what ? "Only jobs have artifacts." : "An id begins with mdl_, dat_ or job_.");
         return cli_fail(e), EXIT_USAGE;
     }
-    http_segment(c->words[0], id, sizeof id);
-    http_segment(artifact ? artifact : "", name, sizeof name);
+    remote_segment(c->words[0], id, sizeof id);
+    remote_segment(artifact ? artifact : "", name, sizeof name);
     if (artifact || (out && strcmp(what, "jobs") != 0)) {
         snprintf(path, sizeof path, "/v1/%s/%s/%s%s", what, id, artifact ? "artifacts/" : "content",
                  name);
@@ -366,7 +366,7 @@ int cmd_get(struct cli *c, struct err *e)
     snprintf(path, sizeof path, "/v1/%s/%s%s", what, id, out ? "/results" : "");
     if (out)
         return get_file(c, path, out, e);
-    if (http_call(cli_http(c), "GET", path, NULL, &v, e))
+    if (remote_call(cli_remote(c), "GET", path, NULL, &v, e))
         return cli_fail(e);
     show_json(v);
     json_decref(v);

@@ -251,12 +251,12 @@ static int run(struct cli *c, const struct command *k, unsigned seen)
     return k->run(c, &e);
 }
 
-struct http *cli_http(struct cli *c)
+struct remote *cli_remote(struct cli *c)
 {
     const char *url = c->opt.url ? c->opt.url : getenv("PTQ_URL");
-    if (!c->http)
-        c->http = http_new(url && *url ? url : "http://127.0.0.1:8080");
-    return c->http;
+    if (!c->remote)
+        c->remote = remote_new(url && *url ? url : "http://127.0.0.1:8080");
+    return c->remote;
 }
 
 int cli_fail(const struct err *e)
@@ -281,7 +281,7 @@ int main(int argc, char **argv)
         status = c.opt.help ? help_all() : (help_all(), EXIT_USAGE);
     else
         status = usage("This command is not known", c.words[0]);
-    http_free(c.http);
+    remote_free(c.remote);
     arena_done(&c.arena);
     return status;
 }

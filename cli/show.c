@@ -262,11 +262,12 @@ static void show_refusals(const json_t *ledger)
     json_t *line;
     json_array_foreach(ledger, i, line)
     {
-        const char *asked = json_str(line, "requested", ""), *got = json_str(line, "effective", "");
-        if (!strcmp(asked, got) || n++ >= LEDGER_SHOWN)
+        const char *asked = json_str(line, "requested", ""),
+                   *got = json_str(line, "effective", NULL);
+        if (!got || !strcmp(asked, got) || n++ >= LEDGER_SHOWN)
             continue;
-        printf("  %s: %s asked for, %s given. %s\n", json_str(line, "calibration", ""), asked, got,
-               json_str(line, "text", ""));
+        printf("  %s, %s: %s asked for, %s given. %s\n", json_str(line, "node", ""),
+               json_str(line, "tensor", ""), asked, got, json_str(line, "text", ""));
     }
     if (n > LEDGER_SHOWN)
         printf("  and %zu more: --json shows all of them under \"ledger\".\n", n - LEDGER_SHOWN);

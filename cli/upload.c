@@ -59,7 +59,7 @@ static const char *base_name(const char *path)
 static void with_name(struct cli *c, const char *path, const char *file, char ret[PATH_TEXT_MAX])
 {
     char name[1024];
-    http_segment(c->opt.name ? c->opt.name : base_name(file), name, sizeof name);
+    remote_segment(c->opt.name ? c->opt.name : base_name(file), name, sizeof name);
     snprintf(ret, PATH_TEXT_MAX, "%s?name=%s", path, name);
 }
 
@@ -69,7 +69,7 @@ static int put_file(struct cli *c, const char *path, const char *file, const cha
     char url[PATH_TEXT_MAX];
     struct progress p = {0};
     with_name(c, path, shown, url);
-    int rc = http_upload(cli_http(c), url, file, progress_bytes, &p, ret, e);
+    int rc = remote_upload(cli_remote(c), url, file, progress_bytes, &p, ret, e);
     progress_end(&p);
     return rc;
 }
@@ -85,14 +85,14 @@ static int add_model(struct cli *c, const char *file, json_t **ret, struct err *
         return -1;
     digest_hex(&d, hex);
     snprintf(blob, sizeof blob, "/v1/blobs/sha256:%s", hex);
-    int there = http_find(cli_http(c), "HEAD", blob, NULL, e);
+    int there = remote_find(cli_remote(c), "HEAD", blob, NULL, e);
     if (there < 0)
         return -1;
     if (!there)
         return put_file(c, "/v1/models", file, file, ret, e);
     json_t *body = json_pack("{s:s}", "blob", blob + strlen("/v1/blobs/"));
     with_name(c, "/v1/models", file, url);
-    int rc = http_call(cli_http(c), "POST", url, body, ret, e);
+    int rc = remote_call(cli_remote(c), "POST", url, body, ret, e);
     json_decref(body);
     return rc;
 }
@@ -114,7 +114,7 @@ static int add_archive(struct cli *c, const char *file, const char *shown, json_
         return -1;
     base32(&d, id);
     snprintf(path, sizeof path, "/v1/datasets/dat_%s", id);
-    int there = http_find(cli_http(c), "GET", path, ret, e);
+    int there = remote_find(cli_remote(c), "GET", path, ret, e);
     if (there)
         return there < 0 ? -1 : 0;
     return put_file(c, "/v1/datasets", file, shown, ret, e);
