@@ -71,7 +71,7 @@ static int load_tensor(const char *path, struct tensor *ret, struct err *e)
     if (tensor_set(ret, (enum dtype)p->data_type, (int)p->n_dims, p->dims, e))
         return -1;
     ret->data = arena_alloc(&memory, tensor_bytes(ret) + 1);
-    if (p->has_raw_data && p->raw_data.len == tensor_bytes(ret))
+    if (p->has_raw_data && p->raw_data.len && p->raw_data.len == tensor_bytes(ret))
         memcpy(ret->data, p->raw_data.data, p->raw_data.len);
     else
         for (size_t i = 0; i < (size_t)tensor_count(ret); i++)
