@@ -17,7 +17,8 @@ static const struct graph *small_graph(void)
     struct err e = ERR_INIT;
     struct build *b = build_new(&arena, "small");
     const struct opset opset = {"", 16};
-    const struct tensor w = {.type = DT_F32, .rank = 4, .dims = {1, 1, 1, 1}, .data = &opset};
+    static float one = 1;
+    const struct tensor w = {.type = DT_F32, .rank = 4, .dims = {1, 1, 1, 1}, .data = &one};
     int x = build_value(b, "x"), y = build_value(b, "y"), z = build_value(b, "z");
     int k = build_const(b, "w", &w);
     b->opsets = arena_copy(&arena, &opset, sizeof opset);

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/buf.h"
 #include "tests/unit/mini.h"
 #include "worker/quant/config.h"
 #include "worker/quant/dialect.h"
@@ -275,4 +276,86 @@ void test_config__resolved_says_the_method_and_parses_again(void)
     CHECK(calib_method_same(&d->candidates[0], &c->candidates[2]));
     CHECK_INT(d->n_requests, 1);
     json_decref(v);
+}
+
+/* ---- what the chapter prints ---- */
+
+/* A chain of Convs with these names, one behind the other. */
+static struct graph *chain_of(const char *const *names, int n)
+{
+    struct buf b;
+    buf_init(&b, 1 << 16);
+    buf_addf(&b, "input t0 1,4,8,8\nconst w 4,4,1,1\noutput t%d\n", n);
+    for (int i = 0; i < n; i++)
+        buf_addf(&b, "%s Conv t%d,w -> t%d\n", names[i], i, i + 1);
+    struct graph *g = mini_graph(&arena, b.data);
+    buf_done(&b);
+    return g;
+}
+
+static struct quant_config *chapter(const char *const *names, int n, const char *text)
+{
+    struct err e = ERR_INIT;
+    struct quant_config *c = NULL;
+    json_t *v = json_string(text);
+    CHECK_OK(config_parse(v, "", chain_of(names, n), &march_nash_e, &arena, &c, &e), e);
+    json_decref(v);
+    return c;
+}
+
+void test_config__chapter_hybridnets_percentile_and_nodes(void)
+{
+    static const char *const names[] = {"/encoder/_blocks.0/_depthwise_conv/Conv",
+                                        "/encoder/_swish/Mul", "/bifpn/bifpn.5/p4_downsample/Pad"};
+    struct quant_config *c = chapter(
+        names, 3,
+        "quant_config = { \"model_config\": { \"activation\": {\"calibration_type\": \"max\","
+        " \"max_percentile\": 0.99995}, }, \"node_config\": {"
+        " \"/encoder/_blocks.0/_depthwise_conv/Conv\": {\"qtype\": \"int16\"},"
+        " \"/encoder/_swish/Mul\": {\"qtype\": \"int16\"},"
+        " \"/bifpn/bifpn.5/p4_downsample/Pad\": {\"qtype\": \"int16\"}, }, }");
+    CHECK_INT(c->n_requests, 3);
+    CHECK(c->n_candidates == 1 && c->candidates[0].max_percentile == 0.99995);
+}
+
+void test_config__chapter_all_int16(void)
+{
+    static const char *const names[] = {"Conv_1"};
+    struct quant_config *c =
+        chapter(names, 1, "quant_config = {\"model_config\": {\"all_node_type\": \"int16\"}}");
+    CHECK_INT(c->all, Q_INT16);
+}
+
+void test_config__chapter_yolop_subgraph(void)
+{
+    static const char *const names[] = {"Conv_559", "Conv_707", "Conv_855", "Concat_1003"};
+    struct quant_config *c =
+        chapter(names, 4,
+                "quant_config = { \"subgraph_config\": { \"det_head\": {"
+                " \"inputs\": [\"Conv_559\", \"Conv_707\", \"Conv_855\"],"
+                " \"outputs\": [\"Concat_1003\"], \"qtype\": \"int16\", }, }, }");
+    CHECK_INT(c->n_requests, 4);
+}
+
+void test_config__chapter_lane_without_compensation(void)
+{
+    static const char *const names[] = {"Conv_265", "Conv_8", "Reshape_390", "Conv_403",
+                                        "Conv_404"};
+    struct quant_config *c = chapter(
+        names, 5,
+        "{ \"model_config\": { \"activation\": { \"calibration_type\": \"max\","
+        " \"per_channel\": True, \"asymmetric\": True, }, }, \"node_config\": { # 0.99\n"
+        " \"Conv_265\": {\"qtype\": \"int16\"}, \"Conv_8\": {\"qtype\": \"int16\"},"
+        " # box_arrow 0.9995\n \"Conv_8\": {\"qtype\": \"int16\"}, }, \"subgraph_config\": {"
+        " \"arrow_head\": { \"inputs\": [\"Reshape_390\"],"
+        " \"outputs\": [\"Conv_403\", \"Conv_404\"], \"qtype\": \"int16\", } } }");
+    CHECK_INT(c->n_requests, 2 + 3);
+    CHECK_INT(json_array_size(c->warnings), 1); /* Conv_8 stands twice */
+    CHECK(c->candidates[0].per_channel && c->candidates[0].asymmetric);
+}
+
+void test_config__compensation_is_refused_by_its_pointer_until_it_is_built(void)
+{
+    refused("{'node_config': {'Conv_1': {'qtype': 'int16', 'input1': 'ec'}}}", ERR_UNSUPPORTED,
+            "/quant_config/node_config/Conv_1/input1", "compensation");
 }
