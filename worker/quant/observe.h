@@ -15,6 +15,9 @@
 
 enum { OBSERVE_RESULT_MAX = 1000 * 1000 /* bytes, below a task's 1 MiB */ };
 
+/* A record: number of targets (4 bytes), 1 if another record goes on, then the targets. */
+enum { OBSERVE_RECORD_HEAD = 5 };
+
 /* What is counted: |x|, x, or -x. For OBSERVE_BINS the last two count values above zero only. */
 enum side { SIDE_ABS, SIDE_UP, SIDE_DOWN, SIDE_COUNT };
 
@@ -68,7 +71,7 @@ void observer_start(struct observer *o, int skip, struct buf *ret);
 int observer_see(struct observer *o, int value, const struct tensor *t, struct err *e);
 void observer_end(struct observer *o);
 
-/* ---- all samples ---- */
+/* ---- all samples (seen.c) ---- */
 struct tally { /* counts by key, largest key first */
     int n, cap;
     uint32_t *keys;
