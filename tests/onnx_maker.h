@@ -12,6 +12,8 @@
 
 struct onnx_maker {
     struct buf graph, model, file;
+    struct buf attrs; /* the next node's, beside those of its text */
+    int node_field;   /* what a node is in `graph`: 1 of a graph, 7 of a function */
 };
 
 void maker_init(struct onnx_maker *m, int ir_version, int opset);
@@ -36,6 +38,19 @@ void maker_external(struct onnx_maker *m, const char *name, const char *dims, co
  */
 void maker_node(struct onnx_maker *m, const char *op_type, const char *name, const char *in,
                 const char *out, const char *attrs);
+
+/* A graph or function that another file's maker takes in; maker_init's ir_version and opset do not
+ * matter then. The next node of m gets `body` as an attribute. */
+void maker_body(struct onnx_maker *m, const char *attr, const struct onnx_maker *body);
+/* The next node of m gets an attribute that stands for one of the function around it. */
+void maker_ref(struct onnx_maker *m, const char *attr, const char *of, int type);
+/* Names separated by spaces. */
+void maker_function_init(struct onnx_maker *f, const char *domain, const char *name,
+                         const char *inputs, const char *outputs, const char *attrs, int opset);
+void maker_function(struct onnx_maker *m, const struct onnx_maker *f);
+/* Inputs and outputs of another type than float32; dims NULL: not even the rank is said. */
+void maker_typed_input(struct onnx_maker *m, const char *name, int type, const char *dims);
+void maker_typed_output(struct onnx_maker *m, const char *name, int type, const char *dims);
 
 /* The whole file; valid until maker_done. */
 const struct buf *maker_file(struct onnx_maker *m);

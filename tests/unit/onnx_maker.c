@@ -62,6 +62,8 @@ void maker_init(struct onnx_maker *m, int ir_version, int opset)
     buf_init(&m->graph, FILE_MAX);
     buf_init(&m->model, FILE_MAX);
     buf_init(&m->file, FILE_MAX);
+    buf_init(&m->attrs, FILE_MAX);
+    m->node_field = 1;
     wire_number(&m->model, 1, (uint64_t)ir_version);
     wire_text(&m->model, 2, "maker");
     wire_text(&m->graph, 2, "g");
@@ -73,6 +75,7 @@ void maker_done(struct onnx_maker *m)
     buf_done(&m->graph);
     buf_done(&m->model);
     buf_done(&m->file);
+    buf_done(&m->attrs);
 }
 
 /* The next piece of a list; NULL at its end. */
@@ -84,10 +87,11 @@ static char *piece(char **at, const char *separators)
     return p;
 }
 
-static void wire_value_info(struct onnx_maker *m, int field, const char *name, const char *dims)
+static void wire_value_info(struct onnx_maker *m, int field, const char *name, int elem,
+                            const char *dims)
 {
     struct buf shape, tensor, type, info, dim;
-    char *copy = strdup(dims), *at = copy, *d;
+    char *copy = strdup(dims ? dims : ""), *at = copy, *d;
     buf_init(&shape, FILE_MAX);
     while ((d = piece(&at, ","))) {
         buf_init(&dim, FILE_MAX);
@@ -99,8 +103,10 @@ static void wire_value_info(struct onnx_maker *m, int field, const char *name, c
     }
     free(copy);
     buf_init(&tensor, FILE_MAX);
-    wire_number(&tensor, 1, TYPE_FLOAT);
-    wire_message(&tensor, 2, &shape);
+    wire_number(&tensor, 1, (uint64_t)elem);
+    if (dims)
+        wire_bytes(&tensor, 2, shape.data, shape.len);
+    buf_done(&shape);
     buf_init(&type, FILE_MAX);
     wire_message(&type, 1, &tensor);
     buf_init(&info, FILE_MAX);
@@ -111,12 +117,22 @@ static void wire_value_info(struct onnx_maker *m, int field, const char *name, c
 
 void maker_input(struct onnx_maker *m, const char *name, const char *dims)
 {
-    wire_value_info(m, 11, name, dims);
+    wire_value_info(m, 11, name, TYPE_FLOAT, dims);
+}
+
+void maker_typed_input(struct onnx_maker *m, const char *name, int type, const char *dims)
+{
+    wire_value_info(m, 11, name, type, dims);
+}
+
+void maker_typed_output(struct onnx_maker *m, const char *name, int type, const char *dims)
+{
+    wire_value_info(m, 12, name, type, dims);
 }
 
 void maker_output(struct onnx_maker *m, const char *name, const char *dims)
 {
-    wire_value_info(m, 12, name, dims);
+    wire_value_info(m, 12, name, TYPE_FLOAT, dims);
 }
 
 static size_t wire_dims(struct buf *t, const char *dims)
@@ -247,7 +263,56 @@ void maker_node(struct onnx_maker *m, const char *op_type, const char *name, con
         wire_message(&n, 5, &a);
     }
     free(copy);
-    wire_message(&m->graph, 1, &n);
+    buf_add(&n, m->attrs.data, m->attrs.len);
+    buf_clear(&m->attrs);
+    wire_message(&m->graph, m->node_field, &n);
+}
+
+void maker_body(struct onnx_maker *m, const char *attr, const struct onnx_maker *body)
+{
+    struct buf a;
+    buf_init(&a, FILE_MAX);
+    wire_text(&a, 1, attr);
+    wire_bytes(&a, 6, body->graph.data, body->graph.len);
+    wire_number(&a, 20, 5);
+    wire_message(&m->attrs, 5, &a);
+}
+
+void maker_ref(struct onnx_maker *m, const char *attr, const char *of, int type)
+{
+    struct buf a;
+    buf_init(&a, FILE_MAX);
+    wire_text(&a, 1, attr);
+    wire_number(&a, 20, (uint64_t)type);
+    wire_text(&a, 21, of);
+    wire_message(&m->attrs, 5, &a);
+}
+
+void maker_function_init(struct onnx_maker *f, const char *domain, const char *name,
+                         const char *inputs, const char *outputs, const char *attrs, int opset)
+{
+    struct buf o;
+    maker_init(f, 8, opset);
+    buf_clear(&f->graph);
+    f->node_field = 7;
+    wire_text(&f->graph, 1, name);
+    wire_text(&f->graph, 10, domain);
+    wire_names(&f->graph, 4, inputs);
+    wire_names(&f->graph, 5, outputs);
+    wire_names(&f->graph, 6, attrs);
+    buf_init(&o, FILE_MAX);
+    wire_text(&o, 1, "");
+    wire_number(&o, 2, (uint64_t)opset);
+    wire_message(&f->graph, 9, &o);
+    buf_init(&o, FILE_MAX);
+    wire_text(&o, 1, domain);
+    wire_number(&o, 2, 1);
+    wire_message(&f->graph, 9, &o);
+}
+
+void maker_function(struct onnx_maker *m, const struct onnx_maker *f)
+{
+    wire_bytes(&m->model, 25, f->graph.data, f->graph.len);
 }
 
 const struct buf *maker_file(struct onnx_maker *m)

@@ -54,19 +54,43 @@ static int check_input(const struct value *v, const struct tensor *t, struct map
     return 0;
 }
 
+/* A subgraph's declared shapes may change from one iteration to the next; its types may not. */
+static int check_inner_input(const struct value *v, const struct tensor *t, struct err *e)
+{
+    if (v->outer >= 0 || !v->type.type || v->type.type == t->type)
+        return 0;
+    return err_set(e, ERR_BAD_MODEL, v->name, "the subgraph's input is %s, it is given %s",
+                   dtype_name(v->type.type), dtype_name(t->type));
+}
+
 static int bind_inputs(struct exec *x, const struct tensor *inputs, struct err *e)
 {
     struct map symbols;
     map_init(&symbols, &x->arena);
-    for (int i = 0; i < x->graph->n_inputs; i++) {
-        int v = x->graph->inputs[i];
-        if (check_input(&x->graph->values[v], &inputs[i], &symbols, e))
+    for (int i = 0; i < x->n_inputs; i++) {
+        int v = x->inputs[i];
+        const struct value *value = &x->graph->values[v];
+        if (x->graph->parent ? check_inner_input(value, &inputs[i], e)
+                             : check_input(value, &inputs[i], &symbols, e))
             return -1;
         x->types[v] = inputs[i];
         x->types[v].layout = LAYOUT_PLAIN;
-        x->types[v].data = NULL;
+        if (value->outer < 0)
+            x->types[v].data = NULL;
     }
     return 0;
+}
+
+static void list_inputs(struct exec *x)
+{
+    const struct graph *g = x->graph;
+    x->inputs =
+        arena_array(&x->arena, (size_t)g->n_values + (size_t)g->n_inputs + 1, sizeof *x->inputs);
+    for (int i = 0; i < g->n_inputs; i++)
+        x->inputs[x->n_inputs++] = g->inputs[i];
+    for (int v = 0; v < g->n_values; v++)
+        if (g->values[v].outer >= 0)
+            x->inputs[x->n_inputs++] = v;
 }
 
 /* A constant that is empty still counts as known. */
@@ -192,6 +216,7 @@ int exec_bind(struct exec *x, const struct tensor *inputs, struct err *e)
 {
     x->types = arena_array(&x->arena, (size_t)x->graph->n_values + 1, sizeof *x->types);
     bind_constants(x);
+    list_inputs(x);
     if (bind_inputs(x, inputs, e))
         return -1;
     for (int i = 0; i < x->graph->n_nodes; i++)

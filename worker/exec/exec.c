@@ -4,6 +4,20 @@
 
 #include "worker/exec/inner.h"
 
+uint64_t exec_bytes(const struct exec *x)
+{
+    return x->slab_bytes + x->arena.used_bytes + x->run_arena.used_bytes + exec_subs_bytes(x);
+}
+
+int exec_check_room(const struct exec *x, uint64_t more, struct err *e)
+{
+    uint64_t want = exec_bytes(x) + more;
+    if (!x->opts.memory_max || want <= x->opts.memory_max)
+        return 0;
+    return err_set(e, ERR_MEMORY_LIMIT, "", "the run needs %llu bytes, the limit is %llu",
+                   (unsigned long long)want, (unsigned long long)x->opts.memory_max);
+}
+
 static int check_memory(const struct exec *x, struct err *e)
 {
     uint64_t want = x->slab_bytes + x->arena.used_bytes;
@@ -23,11 +37,12 @@ static int build(struct exec *x, const struct tensor *inputs, struct err *e)
     return check_memory(x, e);
 }
 
-int exec_new(const struct graph *g, const struct tensor *inputs, const struct exec_opts *opts,
-             struct exec **ret, struct err *e)
+int exec_make(const struct graph *g, const struct tensor *inputs, const struct exec_opts *opts,
+              int depth, struct exec **ret, struct err *e)
 {
     struct exec *x = xcalloc(1, sizeof *x);
     x->graph = g;
+    x->depth = depth;
     if (opts)
         x->opts = *opts;
     x->plan = x->opts.plan;
@@ -41,10 +56,17 @@ int exec_new(const struct graph *g, const struct tensor *inputs, const struct ex
     return 0;
 }
 
+int exec_new(const struct graph *g, const struct tensor *inputs, const struct exec_opts *opts,
+             struct exec **ret, struct err *e)
+{
+    return exec_make(g, inputs, opts, 0, ret, e);
+}
+
 void exec_free(struct exec *x)
 {
     if (!x)
         return;
+    exec_free_subs(x);
     exec_unmap_slab(x);
     backend_release(&x->arena);
     backend_release(&x->run_arena);

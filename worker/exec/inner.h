@@ -5,6 +5,7 @@
  *   pack.c    constants through their calibrations, then every operator's prepare
  *   slab.c    one offset in the slab for each place
  *   run.c     the loop
+ *   sub.c     graphs inside nodes: an exec of their own, bound in the run
  *
  * A source is something that can be read: value v is source v, and the output of calibration k is
  * source n_values + k. A place is a source in memory in one layout; a source that is read in both
@@ -55,10 +56,13 @@ struct step {
     enum step_kind kind;
     int index; /* node, calibration, or value */
     int n_in, n_out;
-    int *in, *out;     /* places or NONE */
-    bool late;         /* shaped and prepared in the run */
-    struct op_ctx ctx; /* STEP_NODE */
-    size_t prep_bytes; /* that its prepare took */
+    int *in, *out; /* places or NONE */
+    bool late;     /* shaped and prepared in the run */
+    int n_held;    /* what the node's subgraphs read of this graph, in the order in which the */
+    int *held;     /* attributes' graphs have their outer values: places, plain if not late */
+    struct tensor *captured; /* the same as the last run found it, plain */
+    struct op_ctx ctx;       /* STEP_NODE */
+    size_t prep_bytes;       /* that its prepare took */
 };
 
 struct exec {
@@ -69,6 +73,10 @@ struct exec {
     const struct backend *backend;
     const struct exec *share;
     struct exec_opts opts;
+    int depth;        /* of nesting: 0 is a model's own graph */
+    int n_inputs;     /* what comes from outside: graph inputs, in a subgraph then outer values */
+    int *inputs;      /* their values */
+    struct sub *subs; /* sub.c: execs of subgraphs, the one used last in front */
 
     /* bind.c: per value */
     struct tensor *types; /* DT_NONE: known only in the run. With data: constant or folded */
@@ -89,6 +97,15 @@ struct exec {
     pid_t slab_owner;
     int64_t macs;
 };
+
+/* exec.c */
+/* exec_new at a depth. inputs: also the outer values; those with data are constants there. */
+int exec_make(const struct graph *g, const struct tensor *inputs, const struct exec_opts *opts,
+              int depth, struct exec **ret, struct err *e);
+/* All memory that it holds now: slab, constants, the last run, subgraphs. */
+uint64_t exec_bytes(const struct exec *x);
+/* ERR_MEMORY_LIMIT if that and so many bytes more are over the limit. */
+int exec_check_room(const struct exec *x, uint64_t more, struct err *e);
 
 /* bind.c */
 int exec_bind(struct exec *x, const struct tensor *inputs, struct err *e);
@@ -122,6 +139,17 @@ int exec_const_place(struct exec *x, int source, enum layout layout, struct err 
 bool exec_is_const(const struct exec *x, int source);
 /* What calibration k reads: its value, or its nearest parent that is ON. */
 int exec_calib_source(const struct exec *x, int k);
+
+/* run.c */
+/* *t as it is read in that layout: itself, or a copy in the run's memory. */
+int exec_turn(struct exec *x, const struct tensor **t, enum layout layout, struct err *e);
+/* Memory of the run for a tensor whose shape is known. */
+int exec_allot(struct exec *x, struct tensor *t, struct err *e);
+
+/* sub.c */
+int exec_capture(struct exec *x, struct step *s, struct err *e);
+void exec_free_subs(struct exec *x);
+uint64_t exec_subs_bytes(const struct exec *x);
 
 /* slab.c */
 void exec_plan_slab(struct exec *x);

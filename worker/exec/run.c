@@ -18,19 +18,10 @@ static int tell(const struct watcher *w, int value, bool quantized, const struct
 
 /* ---- shapes that depend on data ---- */
 
-static int check_memory(const struct exec *x, size_t more, struct err *e)
-{
-    uint64_t want = x->slab_bytes + x->arena.used_bytes + x->run_arena.used_bytes + more;
-    if (x->opts.memory_max && want > x->opts.memory_max)
-        return err_set(e, ERR_MEMORY_LIMIT, "", "the run needs %llu bytes, the limit is %llu",
-                       (unsigned long long)want, (unsigned long long)x->opts.memory_max);
-    return 0;
-}
-
-static int allot(struct exec *x, struct tensor *t, struct err *e)
+int exec_allot(struct exec *x, struct tensor *t, struct err *e)
 {
     size_t bytes = tensor_bytes(t) + 1;
-    if (check_memory(x, bytes, e))
+    if (exec_check_room(x, bytes, e))
         return -1;
     t->data = arena_try(&x->run_arena, bytes);
     if (!t->data)
@@ -39,14 +30,14 @@ static int allot(struct exec *x, struct tensor *t, struct err *e)
 }
 
 /* A tensor that is read as `layout`: itself or a copy. */
-static int turn(struct exec *x, const struct tensor **t, enum layout layout, struct err *e)
+int exec_turn(struct exec *x, const struct tensor **t, enum layout layout, struct err *e)
 {
     if (!*t || (*t)->rank < 3 || (*t)->layout == layout)
         return 0;
     struct tensor *to = arena_copy(&x->run_arena, *t, sizeof *to);
     to->layout = layout;
     if (!exec_same_bytes(*t)) {
-        if (allot(x, to, e))
+        if (exec_allot(x, to, e))
             return -1;
         tensor_reorder(*t, to);
     }
@@ -68,7 +59,7 @@ static int turn_inputs(struct exec *x, struct op_ctx *c, const struct tensor **i
     }
     exec_want(c->node->op, offers, c->n_in, want);
     for (int i = 0; i < c->n_in; i++)
-        if (turn(x, &in[i], want[i], e))
+        if (exec_turn(x, &in[i], want[i], e))
             return -1;
     c->in = in;
     return 0;
@@ -89,7 +80,7 @@ static int shape_late(struct exec *x, struct op_ctx *c, struct err *e)
             return err_set(e, ERR_UNSUPPORTED, "",
                            "the output's shape cannot be told from the data");
         c->out[i]->layout = exec_gives(c->node->op, c->in, c->n_in, c->out[i], i);
-        if (allot(x, c->out[i], e))
+        if (exec_allot(x, c->out[i], e))
             return -1;
     }
     return 0;
@@ -101,7 +92,11 @@ static int run_late(struct exec *x, struct step *s, struct err *e)
     const struct op *op = c.node->op;
     const struct tensor **in = arena_array(&x->run_arena, (size_t)c.n_in + 1, sizeof *in);
     c.arena = &x->run_arena;
-    if (turn_inputs(x, &c, in, e) || shape_late(x, &c, e))
+    if (turn_inputs(x, &c, in, e))
+        return -1;
+    if (op->traits & T_SUBGRAPHS) /* shapes, takes memory and computes in one */
+        return exec_capture(x, s, e) || op->run(&c, e) ? -1 : 0;
+    if (shape_late(x, &c, e))
         return -1;
     if (op->prepare && op->prepare(&c, &c.prep, e))
         return -1;
@@ -133,7 +128,7 @@ static int run_quant(struct exec *x, struct step *s, const struct watcher *w, st
     struct tensor *from = &x->places[s->in[0]]->t, *to = &x->places[s->out[0]]->t;
     if (s->late) {
         *to = *from;
-        if (allot(x, to, e))
+        if (exec_allot(x, to, e))
             return err_in(e, x->plan->calibs[s->index].name);
     }
     fq_tensor(&x->plan->calibs[s->index], from, to);
@@ -158,8 +153,8 @@ static int run_step(struct exec *x, struct step *s, const struct watcher *w, str
 
 static int load_inputs(struct exec *x, const struct tensor *inputs, struct err *e)
 {
-    for (int i = 0; i < x->graph->n_inputs; i++) {
-        int v = x->graph->inputs[i];
+    for (int i = 0; i < x->n_inputs; i++) {
+        int v = x->inputs[i];
         char want[TENSOR_TEXT_MAX], have[TENSOR_TEXT_MAX];
         if (inputs[i].type != x->types[v].type || !tensor_same_shape(&inputs[i], &x->types[v]) ||
             inputs[i].layout != LAYOUT_PLAIN)
@@ -179,7 +174,7 @@ static int plain_outputs(struct exec *x, struct err *e)
         const struct tensor *t = &p->t;
         if (p->kind != PLACE_LATE)
             continue;
-        if (turn(x, &t, LAYOUT_PLAIN, e))
+        if (exec_turn(x, &t, LAYOUT_PLAIN, e))
             return -1;
         p->t = *t;
     }

@@ -38,6 +38,11 @@ static void find_lives(struct exec *x)
             if (b)
                 b->last = i;
         }
+        for (int j = 0; j < s->n_held; j++) {
+            struct buffer *b = buffer_of(x, s->held[j]);
+            if (b)
+                b->last = i;
+        }
     }
     for (int i = 0; i < x->n_buffers; i++)
         if (x->buffers[i].pinned)

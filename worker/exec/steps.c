@@ -233,6 +233,37 @@ static int add_folded(struct exec *x, const struct node *n, struct err *e)
     return 0;
 }
 
+static int add_held(struct exec *x, const struct graph *inner, struct step *s, struct err *e)
+{
+    for (int v = 0; v < inner->n_values; v++) {
+        int source = inner->values[v].outer;
+        if (source < 0)
+            continue;
+        int p = place_of(x, source, LAYOUT_PLAIN, e);
+        if (p < 0)
+            return -1;
+        s->held[s->n_held++] = p;
+    }
+    return 0;
+}
+
+/* What the node's subgraphs read must be there when it runs, and stay until then. */
+static int hold(struct exec *x, const struct node *n, struct step *s, struct err *e)
+{
+    size_t cap = 0;
+    for (int k = 0; k < n->n_attrs; k++)
+        if (n->attrs[k].type == ATTR_GRAPH)
+            cap += (size_t)n->attrs[k].g->n_values;
+    if (!cap)
+        return 0;
+    s->held = arena_array(&x->arena, cap, sizeof *s->held);
+    s->captured = arena_array(&x->arena, cap, sizeof *s->captured);
+    for (int k = 0; k < n->n_attrs; k++)
+        if (n->attrs[k].type == ATTR_GRAPH && add_held(x, n->attrs[k].g, s, e))
+            return -1;
+    return 0;
+}
+
 static int add_node(struct exec *x, int index, struct err *e)
 {
     const struct node *n = &x->graph->nodes[index];
@@ -241,11 +272,14 @@ static int add_node(struct exec *x, int index, struct err *e)
     /* The reorders of its inputs come in front, so the step is put into the list at the end. */
     struct step shape = {.late = is_late(x, n)};
     shape.in = arena_array(&x->arena, (size_t)n->n_in + 1, sizeof *shape.in);
-    if (node_inputs(x, n, &shape, e))
+    if (node_inputs(x, n, &shape, e) || hold(x, n, &shape, e))
         return -1;
     struct step *s = add_step(x, STEP_NODE, index, n->n_in, n->n_out);
     s->late = shape.late;
     s->in = shape.in;
+    s->n_held = shape.n_held;
+    s->held = shape.held;
+    s->captured = shape.captured;
     x->node_step[index] = x->n_steps - 1;
     node_outputs(x, n, s);
     for (int i = 0; i < n->n_out; i++)
@@ -258,8 +292,10 @@ static int add_node(struct exec *x, int index, struct err *e)
 
 static void add_inputs(struct exec *x)
 {
-    for (int i = 0; i < x->graph->n_inputs; i++) {
-        int v = x->graph->inputs[i];
+    for (int i = 0; i < x->n_inputs; i++) {
+        int v = x->inputs[i];
+        if (x->types[v].data) /* a constant of the graph around */
+            continue;
         int p = exec_place(x, PLACE_INPUT, v, &x->types[v], LAYOUT_PLAIN);
         x->places[p]->input = i;
         add_quants(x, v);
