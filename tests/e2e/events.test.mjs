@@ -13,7 +13,7 @@ before(async () => {
 after(() => server.stop());
 
 let variants = 200;
-const submit = () => server.submit({ ...CALIBRATE, model: ids.model, data: ids.evaluation, quant_config: { model_config: { activation: { calibration_type: "kl", num_bin: variants++ } } } });
+const submit = () => server.submit({ ...CALIBRATE, model: ids.model, data: ids.data, quant_config: { model_config: { activation: { calibration_type: "kl", num_bin: variants++ } } } });
 const stored = async (id) => (await server.events(`/v1/jobs/${id}/events?follow=false`)).rows;
 // Progress may be dropped for a slow reader; everything else is there for ever.
 const lasting = (rows) => rows.filter((r) => r.type !== "progress");

@@ -15,7 +15,7 @@ after(() => server.stop());
 
 // No two of these are the same job, so that none is answered from what an earlier one has computed.
 let variants = 200;
-const fresh = () => ({ ...request, data: ids.evaluation, quant_config: { model_config: { activation: { calibration_type: "kl", num_bin: variants++ } } } });
+const fresh = () => ({ ...request, quant_config: { model_config: { activation: { calibration_type: "kl", num_bin: variants++ } } } });
 
 test("calibrate gives calibrations, a ledger and a calibrated model", options, async () => {
   const job = await server.succeeded((await server.submit(request)).id);

@@ -22,7 +22,7 @@ export async function request(port, options) {
   const { res } = await open(port, options);
   const answer = { method: options.method ?? "GET", path: options.path, status: res.statusCode, headers: res.headers, body: await collect(res) };
   check(answer);
-  if (/^application\/(problem\+)?json/.test(answer.headers["content-type"] ?? "") && answer.body.length) answer.json = JSON.parse(answer.body.toString());
+  if (/^application\/(problem\+)?json/.test(answer.headers["content-type"] ?? "") && answer.status !== 206 && answer.body.length) answer.json = JSON.parse(answer.body.toString());
   return answer;
 }
 

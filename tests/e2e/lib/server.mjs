@@ -5,11 +5,18 @@ import { once } from "node:events";
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
+import { after } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
 import { build, demo } from "./paths.mjs";
 import { readEvents, request } from "./http.mjs";
 
 export const TERMINAL = ["succeeded", "failed", "cancelled"];
+
+// What a failed test has left running would keep node waiting for it.
+const running = new Set();
+after(() => {
+  for (const server of running) server.process.kill("SIGKILL");
+});
 
 function filesBelow(dir) {
   if (!fs.existsSync(dir)) return [];
@@ -39,6 +46,8 @@ export class Server {
     this.process = spawn(path.join(build, "ptqd"), ["--data", this.data, "--port", "0", ...this.args], { stdio: ["ignore", log, log] });
     fs.closeSync(log);
     this.exited = once(this.process, "exit");
+    running.add(this);
+    this.exited.then(() => running.delete(this));
     for (const from = Date.now(); !(fs.existsSync(portFile) && fs.readFileSync(portFile, "utf8").endsWith("\n")); await delay(10)) {
       if (this.process.exitCode !== null || Date.now() - from > 20000) throw new Error(`ptqd did not start:\n${this.log()}`);
     }
@@ -67,14 +76,14 @@ export class Server {
     const all = fs.readdirSync("/proc").filter((n) => /^\d+$/.test(n)).flatMap((pid) => {
       try {
         const stat = fs.readFileSync(`/proc/${pid}/stat`, "utf8");
-        const name = stat.slice(stat.indexOf("(") + 1, stat.lastIndexOf(")"));
+        const name = path.basename(fs.readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0")[0]);
         return [{ pid: Number(pid), name, parent: Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[1]) }];
       } catch {
         return [];
       }
     });
     const below = (pid) => all.filter((p) => p.parent === pid).flatMap((p) => [p, ...below(p.pid)]);
-    return below(this.process.pid).filter((p) => p.name.startsWith("ptq-worker")).map((p) => p.pid);
+    return below(this.process.pid).filter((p) => p.name === "ptq-worker").map((p) => p.pid);
   }
 
   // What an upload could leave behind.

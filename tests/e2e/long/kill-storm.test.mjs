@@ -1,10 +1,8 @@
 // Twenty kills at random moments over one job of at least a hundred tasks.
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
-import path from "node:path";
 import { test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
-import { outcome, undisturbed, uploadWork, work } from "../lib/kill.mjs";
+import { outcome, tasks, undisturbed, uploadWork, work } from "../lib/kill.mjs";
 import { Server, TERMINAL } from "../lib/server.mjs";
 
 const SAMPLES = 160;
@@ -14,9 +12,6 @@ const seed = Number(process.env.SEED ?? Date.now() % 100000);
 // A small generator with a seed, so that a run can be had again.
 let state = seed;
 const random = () => (state = (state * 1103515245 + 12345) % 2147483648) / 2147483648;
-
-const sql = (server, text) => JSON.parse(execFileSync("sqlite3", ["-json", path.join(server.data, "ptqd.sqlite"), text], { encoding: "utf8" }) || "[]");
-const tasks = (server) => sql(server, "SELECT hex(digest) AS digest, kind, hex(result) AS result, blob, attempt FROM tasks ORDER BY digest");
 
 test(`${KILLS} kills of daemon and workers (SEED=${seed})`, { timeout: 900000 }, async (t) => {
   const { engine, ...expected } = await undisturbed(SAMPLES);
