@@ -5,16 +5,15 @@ import { once } from "node:events";
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
-import { after } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
 import { build, demo } from "./paths.mjs";
 import { readEvents, request } from "./http.mjs";
 
 export const TERMINAL = ["succeeded", "failed", "cancelled"];
 
-// What a failed test has left running would keep node waiting for it.
+// What a failed test has left running must neither keep node waiting nor outlive it.
 const running = new Set();
-after(() => {
+process.on("exit", () => {
   for (const server of running) server.process.kill("SIGKILL");
 });
 
@@ -46,6 +45,7 @@ export class Server {
     this.process = spawn(path.join(build, "ptqd"), ["--data", this.data, "--port", "0", ...this.args], { stdio: ["ignore", log, log] });
     fs.closeSync(log);
     this.exited = once(this.process, "exit");
+    this.process.unref();
     running.add(this);
     this.exited.then(() => running.delete(this));
     for (const from = Date.now(); !(fs.existsSync(portFile) && fs.readFileSync(portFile, "utf8").endsWith("\n")); await delay(10)) {
@@ -61,6 +61,7 @@ export class Server {
   // SIGTERM: it drains and ends with status 0.
   async stop() {
     if (this.process.exitCode === null && this.process.signalCode === null) this.process.kill("SIGTERM");
+    this.process.ref();
     const [code, signal] = await this.exited;
     assert.equal(code, 0, `ptqd ended with ${code ?? signal}:\n${this.log()}`);
     fs.rmSync(this.dir, { recursive: true, force: true });
@@ -68,6 +69,7 @@ export class Server {
 
   async kill() {
     this.process.kill("SIGKILL");
+    this.process.ref();
     await this.exited;
   }
 
