@@ -27,7 +27,8 @@ static void set_dims(struct tensor *t, enum dtype type, char *text)
 
 static void add_const(struct build *b, char **words, int n)
 {
-    struct build_value *v = &b->values[build_value(b, words[1])];
+    int index = build_value(b, words[1]);
+    struct build_value *v = &b->values[index];
     bool ints = !strcmp(words[0], "ints");
     set_dims(&v->type, ints ? DT_I64 : DT_F32, words[2]);
     int64_t count = tensor_count(&v->type);

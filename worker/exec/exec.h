@@ -22,6 +22,7 @@ struct exec_opts {
     const struct exec *share;      /* an exec of the same graph and shapes: packed weights that are
                                       the same under both plans are taken from it; it must outlive
                                       this one. NULL: none */
+    const struct exec *share_also; /* asked for what `share` has not; needs `share` */
     const int *keep;               /* values that must survive the run beside the outputs */
     int n_keep;
     uint64_t memory_max; /* bytes for slab and packed weights; 0: no limit */

@@ -153,8 +153,15 @@ uint64_t exec_subs_bytes(const struct exec *x);
 
 /* slab.c */
 void exec_plan_slab(struct exec *x);
+/* The caller's memory for the slab, of slab_bytes and aligned as pages; not unmapped by exec_free.
+ */
+void exec_use_slab(struct exec *x, char *memory);
 /* Maps the slab in this process and points the places into it. */
 int exec_map_slab(struct exec *x, struct err *e);
 void exec_unmap_slab(struct exec *x);
+
+/* run.c: exec_run in pieces, without a watch */
+int exec_load_inputs(struct exec *x, const struct tensor *inputs, struct err *e);
+int exec_run_step(struct exec *x, struct step *s, struct err *e);
 
 #endif

@@ -25,10 +25,9 @@ static bool same_calib(const struct calib *a, const struct calib *b)
            same_floats(a->fold, b->fold, a->n_fold);
 }
 
-/* The data of the same constant source in the exec that shares, or NULL. */
-static void *shared_data(struct exec *x, int source, enum layout layout)
+/* The data of the same constant source in another exec, or NULL. */
+static void *data_of(struct exec *x, const struct exec *s, int source, enum layout layout)
 {
-    const struct exec *s = x->share;
     int n = x->graph->n_values, theirs = source;
     if (!s || (source < n && s->types[source].data != x->types[source].data))
         return NULL;
@@ -48,6 +47,12 @@ static void *shared_data(struct exec *x, int source, enum layout layout)
         return NULL;
     x->shared_bytes += tensor_bytes(&p->t);
     return p->t.data;
+}
+
+static void *shared_data(struct exec *x, int source, enum layout layout)
+{
+    void *data = data_of(x, x->share, source, layout);
+    return data ? data : data_of(x, x->opts.share_also, source, layout);
 }
 
 static void *room_for(struct exec *x, const struct tensor *t, struct err *e)
@@ -141,9 +146,8 @@ static bool same_tensor(const struct tensor *a, const struct tensor *b)
 
 /* The sharing exec's step of the same node, if it reads the same constants in the same way. Places
  * in the slab have no data before the first run, which is why exec_pack looks at constants only. */
-static const struct step *shared_step(const struct exec *x, const struct step *s)
+static const struct step *step_of(const struct exec *x, const struct exec *o, const struct step *s)
 {
-    const struct exec *o = x->share;
     if (!o || o->backend != x->backend || o->node_step[s->index] == NONE)
         return NULL;
     const struct step *t = o->steps[o->node_step[s->index]];
@@ -163,6 +167,12 @@ static const struct step *shared_step(const struct exec *x, const struct step *s
         same = same_tensor(a ? &ta : NULL, b ? &tb : NULL);
     }
     return same ? t : NULL;
+}
+
+static const struct step *shared_step(const struct exec *x, const struct step *s)
+{
+    const struct step *t = step_of(x, x->share, s);
+    return t ? t : step_of(x, x->opts.share_also, s);
 }
 
 static int prepare(struct exec *x, struct step *s, struct err *e)

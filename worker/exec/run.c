@@ -151,7 +151,13 @@ static int run_step(struct exec *x, struct step *s, const struct watcher *w, str
     return 0;
 }
 
-static int load_inputs(struct exec *x, const struct tensor *inputs, struct err *e)
+int exec_run_step(struct exec *x, struct step *s, struct err *e)
+{
+    static const struct watcher nobody;
+    return run_step(x, s, &nobody, e);
+}
+
+int exec_load_inputs(struct exec *x, const struct tensor *inputs, struct err *e)
 {
     for (int i = 0; i < x->n_inputs; i++) {
         int v = x->inputs[i];
@@ -189,7 +195,7 @@ int exec_run(struct exec *x, const struct tensor *inputs, exec_watch *watch, voi
         backend_release(&x->run_arena);
         arena_done(&x->run_arena);
     }
-    if (load_inputs(x, inputs, e) || exec_map_slab(x, e))
+    if (exec_load_inputs(x, inputs, e) || exec_map_slab(x, e))
         return -1;
     for (int i = 0; i < x->graph->n_inputs; i++)
         if (tell(&w, x->graph->inputs[i], false, &inputs[i], e))

@@ -58,6 +58,18 @@ struct plan *plan_copy(const struct plan *p, struct arena *a)
     return plan_copy_room(p, a, 0);
 }
 
+struct plan *plan_only(const struct plan *p, const int *calibs, int n, struct arena *a)
+{
+    struct plan *q = arena_copy(a, p, sizeof *q);
+    q->arena = a;
+    q->calibs = arena_copy(a, p->calibs, (size_t)p->n_calibs * sizeof *p->calibs);
+    for (int i = 0; i < q->n_calibs; i++)
+        q->calibs[i].on = false;
+    for (int i = 0; i < n; i++)
+        q->calibs[calibs[i]].on = true;
+    return q;
+}
+
 int plan_find(const struct plan *p, const char *calib_name)
 {
     for (int i = 0; i < p->n_calibs; i++)

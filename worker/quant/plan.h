@@ -48,6 +48,8 @@ struct plan *plan_new(const struct graph *g, struct arena *a, int max_calibs);
 struct plan *plan_copy(const struct plan *p, struct arena *a);
 /* The same with room for so many more calibrations behind the last. */
 struct plan *plan_copy_room(const struct plan *p, struct arena *a, int room);
+/* A copy with only these n calibrations ON. Names, thresholds and ports are the original's. */
+struct plan *plan_only(const struct plan *p, const int *calibs, int n, struct arena *a);
 int plan_find(const struct plan *p, const char *calib_name); /* -1 if there is none */
 /* Over everything that changes a result: names, qtypes, thresholds, switches, ports. */
 void plan_digest(const struct plan *p, struct digest *ret);
