@@ -1,7 +1,8 @@
 /*
- * Runs ONNX's node tests: `conformance DIR…`, each DIR a test (model.onnx, test_data_set_N with
- * input_K.pb and output_K.pb) or a folder of tests. Each runs in a process of its own. Tests
- * matched by tests/conformance-skips.txt (pattern, reason) are skipped. The last line counts.
+ * Runs ONNX's node tests: `conformance [-s SKIPS] DIR…`, each DIR a test (model.onnx,
+ * test_data_set_N with input_K.pb and output_K.pb) or a folder of tests. Each runs in a process of
+ * its own. Tests matched by SKIPS, else tests/conformance-skips.txt (pattern, reason), are skipped.
+ * The last line counts.
  */
 #include <dirent.h>
 #include <fnmatch.h>
@@ -213,8 +214,16 @@ static void walk(const char *dir, int count[RESULTS])
 
 int main(int argc, char **argv)
 {
-    int count[RESULTS] = {0};
-    for (int i = 1; i < argc; i++) {
+    int count[RESULTS] = {0}, first = 1;
+    if (argc > 2 && !strcmp(argv[1], "-s")) {
+        skips_path = argv[2];
+        first = 3;
+    }
+    if (access(skips_path, R_OK)) {
+        perror(skips_path);
+        return 1;
+    }
+    for (int i = first; i < argc; i++) {
         size_t n = strlen(argv[i]);
         if (n > 1 && argv[i][n - 1] == '/')
             argv[i][n - 1] = 0;

@@ -1,0 +1,18 @@
+# Our operators compared with ONNX Runtime on single-node models (tests/peer). Needs npm, and the
+# network once; without them the target says so and counts as skipped.
+# The install script is not run: it would fetch CUDA, the CPU library is in the package.
+define get_peer
+cd tests/peer && { [ node_modules/.package-lock.json -nt package-lock.json ] || \
+  { npm ci --ignore-scripts --no-audit --no-fund && touch node_modules/.package-lock.json; }; } >/dev/null 2>&1 && \
+  node -e 'require("onnxruntime-node")' >/dev/null 2>&1
+endef
+
+.PHONY: peer
+peer: $(B)/tests/conformance ## our operators against ONNX Runtime, opsets 7 to 23 (T=text: cases whose name holds it)
+	$(Q)if ( $(get_peer) ); then \
+	  node tests/peer/run.mjs $(B)/peer $(T) && \
+	  OPENBLAS_NUM_THREADS=1 $< -s tests/peer/deviations.txt $(B)/peer; \
+	else \
+	  echo "comparison with ONNX Runtime skipped: npm cannot install onnxruntime-node here, or node cannot load it"; \
+	  echo "0 passed, 0 failed, 1 skipped"; \
+	fi
