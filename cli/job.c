@@ -296,6 +296,23 @@ int cmd_jobs(struct cli *c, struct err *e)
     return EXIT_OK;
 }
 
+/* What a job that ended well found, for the kinds that have a printed form. */
+static int show_result_of(struct cli *c, const json_t *job, struct err *e)
+{
+    const char *kind = json_str(job, "kind", ""), *id = json_str(job, "id", "");
+    json_t *result = NULL;
+    if (strcmp(kind, "evaluate") != 0 && strcmp(kind, "calibrate") != 0)
+        return 0;
+    if (get_job(c, id, "/results", &result, e))
+        return -1;
+    if (!strcmp(kind, "evaluate"))
+        show_evaluation(result);
+    else
+        show_calibration(result, "calibrated_model.onnx");
+    json_decref(result);
+    return 0;
+}
+
 int cmd_watch(struct cli *c, struct err *e)
 {
     json_t *job = NULL;
@@ -304,8 +321,11 @@ int cmd_watch(struct cli *c, struct err *e)
         return cli_fail(e);
     const char *state = json_str(job, "state", ""), *verdict = json_str(job, "verdict", NULL);
     int status = strcmp(state, "succeeded") ? show_failure(job) : verdict_status(verdict);
-    if (!c->opt.json && status != EXIT_FAILED)
+    if (!c->opt.json && status != EXIT_FAILED) {
         printf("%s %s%s%s\n", id, state, verdict ? ": " : "", verdict ? verdict : "");
+        if (show_result_of(c, job, e))
+            status = cli_fail(e);
+    }
     json_decref(job);
     return status;
 }

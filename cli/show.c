@@ -234,9 +234,10 @@ static void show_accuracy(const json_t *acc)
            (long long)json_int(acc, "samples", 0), json_num(acc, "float", 0),
            json_num(acc, "quantized", 0));
     if (json_is_number(relative))
-        printf(" (%.2f%%)", PERCENT * json_number_value(relative));
+        printf(" (%.2f %% of float)", PERCENT * json_number_value(relative));
     if (json_array_size(interval) == 2)
-        printf(", difference within [%+.5f, %+.5f]", json_number_value(json_array_get(interval, 0)),
+        printf(", difference within [%+.5f, %+.5f] at 95 %% confidence",
+               json_number_value(json_array_get(interval, 0)),
                json_number_value(json_array_get(interval, 1)));
     putchar('\n');
 }
