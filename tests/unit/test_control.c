@@ -186,6 +186,65 @@ void test_control__if_takes_the_branch_that_its_condition_says(void)
     model_free(m);
 }
 
+void test_control__an_if_with_a_constant_condition_is_inlined(void)
+{
+    struct onnx_maker maker;
+    make_if(&maker, true);
+    struct model *m = open_made(&maker);
+    CHECK(graph_node(m->original, "choose") >= 0);
+    CHECK_INT(graph_node(m->float_graph, "choose"), -1);
+    CHECK(graph_node(m->float_graph, "twice_x") >= 0);
+    check_if(m, true, 3, 6);
+    model_free(m);
+}
+
+/* The name that a body knows a value by follows the value. */
+void test_control__a_written_model_with_subgraphs_opens_again(void)
+{
+    struct onnx_maker maker;
+    struct model *again;
+    struct err e = ERR_INIT;
+    make_if(&maker, false);
+    struct model *m = open_made(&maker);
+    const char *path = test_path("written.onnx");
+    CHECK_OK(model_write(m->float_graph, NULL, path, &e), e);
+    CHECK_OK(model_open(&(struct model_source){.path = path}, &again, &e), e);
+    check_if(again, true, 3, 6);
+    check_if(again, false, -1, -2);
+    model_free(again);
+    model_free(m);
+}
+
+/* Identity in front of what a body reads goes away, and the body reads what was in front of it. */
+void test_control__a_value_renamed_outside_is_renamed_inside(void)
+{
+    struct onnx_maker m, body;
+    struct model *model, *again;
+    struct err e = ERR_INIT;
+    maker_init(&body, IR, OPSET);
+    maker_node(&body, "Neg", "", "same", "out", NULL);
+    maker_output(&body, "out", "2");
+    maker_init(&m, IR, OPSET);
+    maker_typed_input(&m, "c", BOOL, "");
+    maker_input(&m, "x", "2");
+    maker_node(&m, "Abs", "", "x", "abs", NULL);
+    maker_node(&m, "Identity", "", "abs", "same", NULL);
+    maker_body(&m, "then_branch", &body);
+    maker_body(&m, "else_branch", &body);
+    maker_node(&m, "If", "", "c", "z", NULL);
+    maker_output(&m, "z", "2");
+    maker_done(&body);
+    model = open_made(&m);
+    CHECK_INT(graph_value(model->float_graph, "same"), -1);
+    check_if(model, true, -1, -2);
+    const char *path = test_path("written.onnx");
+    CHECK_OK(model_write(model->float_graph, NULL, path, &e), e);
+    CHECK_OK(model_open(&(struct model_source){.path = path}, &again, &e), e);
+    check_if(again, false, -1, -2);
+    model_free(again);
+    model_free(model);
+}
+
 void test_control__a_branch_that_does_not_fit_is_refused_by_name(void)
 {
     struct onnx_maker m, body;

@@ -235,8 +235,8 @@ static void place_values(struct freeze *f)
     g->outputs = placed(f, b->outputs, b->n_outputs);
 }
 
-/* A subgraph under a new graph around it: the same graph, but `outer` and `parent` fit. value_to
- * NULL: the numbers outside have not changed. */
+/* A subgraph under a new graph around it: the same graph, but `outer` and `parent` fit, and what it
+ * reads from outside is called as it is there. f NULL: the numbers outside have not changed. */
 static const struct graph *rebind(const struct graph *sub, const struct graph *parent,
                                   const struct freeze *f, struct err *e)
 {
@@ -244,9 +244,14 @@ static const struct graph *rebind(const struct graph *sub, const struct graph *p
     struct graph *g = arena_copy(a, sub, sizeof *sub);
     g->parent = parent;
     g->values = arena_copy(a, sub->values, (size_t)sub->n_values * sizeof *sub->values);
-    for (int v = 0; f && v < g->n_values; v++)
-        if (g->values[v].outer >= 0)
-            g->values[v].outer = f->value_to[resolve(f->b, g->values[v].outer)];
+    for (int v = 0; v < g->n_values; v++) {
+        struct value *value = &g->values[v];
+        if (value->outer < 0)
+            continue;
+        if (f)
+            value->outer = f->value_to[resolve(f->b, value->outer)];
+        value->name = parent->values[value->outer].name;
+    }
     g->nodes = arena_copy(a, sub->nodes, (size_t)sub->n_nodes * sizeof *sub->nodes);
     for (int i = 0; i < g->n_nodes; i++) {
         struct node *n = &g->nodes[i];

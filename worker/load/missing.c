@@ -1,8 +1,10 @@
 /* Which operators of a file have no row: all at once, so that one look tells what is needed. */
 #include "worker/load/missing.h"
 
+#include <stdlib.h>
 #include <string.h>
 
+#include "common/arena.h"
 #include "common/buf.h"
 #include "worker/ops/op.h"
 
@@ -14,8 +16,11 @@ struct kind {
 enum { KINDS_MAX = 32, NODES_SHOWN = 5, TEXT_MAX = ERR_DETAIL_MAX - 64 };
 
 struct missing {
-    const struct opset *opsets;
-    int n_opsets, n_kinds, more;
+    const struct functions *functions;
+    const struct opset *opsets;    /* the model's */
+    const Onnx__FunctionProto *in; /* whose nodes are looked at, with its own opsets; or NULL */
+    bool *seen;                    /* per function */
+    int n_opsets, n_kinds, more, depth;
     struct kind kinds[KINDS_MAX];
 };
 
@@ -49,18 +54,52 @@ static void note(struct missing *m, const Onnx__NodeProto *p, size_t index, cons
         buf_addf(&k->nodes, "%.100s_%zu", p->op_type, index);
 }
 
-static void look(struct missing *m, const Onnx__GraphProto *g)
+static const char *plain_domain(const char *domain)
 {
-    for (size_t i = 0; i < g->n_node; i++) {
-        const Onnx__NodeProto *p = g->node[i];
-        const char *domain = p->domain && strcmp(p->domain, "ai.onnx") ? p->domain : "";
-        for (int k = 0; p->op_type && k < m->n_opsets; k++)
-            if (!strcmp(m->opsets[k].domain, domain) &&
-                !op_find(domain, p->op_type, m->opsets[k].version))
-                note(m, p, i, domain, m->opsets[k].version);
+    return domain && strcmp(domain, "ai.onnx") ? domain : "";
+}
+
+/* 0: not imported. */
+static int version_of(const struct missing *m, const char *domain)
+{
+    for (size_t i = 0; m->in && i < m->in->n_opset_import; i++)
+        if (!strcmp(plain_domain(m->in->opset_import[i]->domain), domain))
+            return (int)m->in->opset_import[i]->version;
+    for (int i = 0; !m->in && i < m->n_opsets; i++)
+        if (!strcmp(m->opsets[i].domain, domain))
+            return m->opsets[i].version;
+    return 0;
+}
+
+static void look(struct missing *m, Onnx__NodeProto *const *nodes, size_t n);
+
+static void look_into(struct missing *m, int function)
+{
+    const Onnx__FunctionProto *outer = m->in, *f = m->functions->list[function];
+    if (m->seen[function] || m->depth == FUNCTIONS_DEEP_MAX)
+        return;
+    m->seen[function] = true;
+    m->in = f;
+    m->depth++;
+    look(m, f->node, f->n_node);
+    m->depth--;
+    m->in = outer;
+}
+
+static void look(struct missing *m, Onnx__NodeProto *const *nodes, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        const Onnx__NodeProto *p = nodes[i];
+        const char *domain = plain_domain(p->domain);
+        int f = functions_find(m->functions, p);
+        int version = version_of(m, domain);
+        if (f >= 0)
+            look_into(m, f);
+        else if (p->op_type && version && !op_find(domain, p->op_type, version))
+            note(m, p, i, domain, version);
         for (size_t k = 0; k < p->n_attribute; k++)
             if (p->attribute[k]->g)
-                look(m, p->attribute[k]->g);
+                look(m, p->attribute[k]->g->node, p->attribute[k]->g->n_node);
     }
 }
 
@@ -84,10 +123,12 @@ static int report(struct missing *m, struct err *e)
     return -1;
 }
 
-int missing_check(const Onnx__GraphProto *g, const struct opset *opsets, int n_opsets,
-                  struct err *e)
+int missing_check(const Onnx__GraphProto *g, const struct functions *functions,
+                  const struct opset *opsets, int n_opsets, struct err *e)
 {
-    struct missing m = {.opsets = opsets, .n_opsets = n_opsets};
-    look(&m, g);
+    struct missing m = {.functions = functions, .opsets = opsets, .n_opsets = n_opsets};
+    m.seen = xcalloc(FUNCTIONS_MAX, sizeof *m.seen);
+    look(&m, g->node, g->n_node);
+    free(m.seen);
     return m.n_kinds ? report(&m, e) : 0;
 }

@@ -53,23 +53,6 @@ static int unpack(const struct model_map *file, struct purse *purse, Onnx__Model
 
 /* ---- the file's head ---- */
 
-static int read_opsets(struct reader *r, const Onnx__ModelProto *p)
-{
-    struct opset *list = arena_array(r->arena, p->n_opset_import + 1, sizeof *list);
-    for (size_t i = 0; i < p->n_opset_import; i++) {
-        const Onnx__OperatorSetIdProto *o = p->opset_import[i];
-        const char *domain = o->domain && strcmp(o->domain, "ai.onnx") ? o->domain : "";
-        if (o->version < 1 || o->version > 1000000)
-            return err_set(r->e, ERR_BAD_MODEL, "",
-                           "Opset %lld of domain \"%.200s\" is no version.", (long long)o->version,
-                           domain);
-        list[i] = (struct opset){arena_strdup(r->arena, domain), (int)o->version};
-    }
-    r->opsets = list;
-    r->n_opsets = (int)p->n_opset_import;
-    return 0;
-}
-
 static int read_head(struct reader *r, const Onnx__ModelProto *p, struct model *m)
 {
     if (!p->has_ir_version || !p->graph)
@@ -82,16 +65,23 @@ static int read_head(struct reader *r, const Onnx__ModelProto *p, struct model *
     m->producer = arena_printf(&m->arena, "%s%s%s", p->producer_name ? p->producer_name : "",
                                p->producer_version && *p->producer_version ? " " : "",
                                p->producer_version ? p->producer_version : "");
-    return read_opsets(r, p);
+    return read_opsets(r, p->opset_import, p->n_opset_import, &r->opsets, &r->n_opsets);
 }
 
 static int read_model(const struct model_source *src, struct model *m, struct err *e)
 {
     struct purse purse = {.arena = ARENA_INIT};
+    struct functions functions;
     Onnx__ModelProto *p;
-    struct reader r = {.arena = &m->arena, .src = src, .maps = &m->maps, .file = m->maps, .e = e};
+    struct reader r = {.arena = &m->arena,
+                       .src = src,
+                       .maps = &m->maps,
+                       .file = m->maps,
+                       .functions = &functions,
+                       .e = e};
     int rc = unpack(m->maps, &purse, &p, e) || read_head(&r, p, m) ||
-             missing_check(p->graph, r.opsets, r.n_opsets, e) ||
+             functions_init(&functions, p, &purse.arena, e) ||
+             missing_check(p->graph, &functions, r.opsets, r.n_opsets, e) ||
              read_graph(&r, p->graph, NULL, &m->original);
     arena_done(&purse.arena);
     return rc ? -1 : 0;

@@ -3,8 +3,8 @@
 #include "worker/load/build.h"
 
 /* Two stages: a BatchNormalization becomes a Conv of its own only when nothing else takes it. */
-static optimize_pass *const simplify[] = {pass_fold,      pass_identity, pass_dead,
-                                          pass_batchnorm, pass_pad,      NULL};
+static optimize_pass *const simplify[] = {pass_fold,      pass_inline, pass_identity, pass_dead,
+                                          pass_batchnorm, pass_pad,    NULL};
 static optimize_pass *const finish[] = {pass_swish, pass_batchnorm_unit, pass_fold, pass_dead,
                                         NULL};
 enum { ROUNDS_MAX = 100 }; /* every change takes a node out or makes one simpler */

@@ -17,6 +17,7 @@ int optimize_types(const struct graph *g, struct graph **ret, struct err *e);
 typedef int optimize_pass(const struct graph *g, const struct graph **ret, struct err *e);
 
 optimize_pass pass_fold;           /* constants, shape arithmetic */
+optimize_pass pass_inline;         /* If with a constant condition */
 optimize_pass pass_identity;       /* Identity, Dropout */
 optimize_pass pass_dead;           /* nodes that nothing needs */
 optimize_pass pass_batchnorm;      /* into the Convs before it */

@@ -1,6 +1,19 @@
 #include "worker/load/read.h"
 
+#include <stdio.h>
 #include <string.h>
+
+#include "worker/load/scan.h"
+
+/* Function calls, below. */
+static bool is_reference(const Onnx__AttributeProto *p);
+static int opset_of(const struct reader *r, const char *domain);
+static const char *function_name(struct reader *r, const char *name);
+static const char *function_node(struct reader *r, const char *name);
+static int function_attr(struct reader *r, const Onnx__AttributeProto *p, struct build *b,
+                         struct attr *ret);
+static int read_call(struct reader *r, const Onnx__NodeProto *p, const Onnx__FunctionProto *f,
+                     struct build *b);
 
 int read_text(struct reader *r, const ProtobufCBinaryData *p, const char **ret)
 {
@@ -13,6 +26,28 @@ int read_text(struct reader *r, const ProtobufCBinaryData *p, const char **ret)
 static const char *own(struct reader *r, const char *s)
 {
     return s ? arena_strdup(r->arena, s) : "";
+}
+
+enum { OPSETS_MAX = 100 };
+
+int read_opsets(struct reader *r, Onnx__OperatorSetIdProto **p, size_t n, const struct opset **ret,
+                int *ret_n)
+{
+    struct opset *list = arena_array(r->arena, n + 1, sizeof *list);
+    if (n > OPSETS_MAX)
+        return err_set(r->e, ERR_LIMIT, "", "%zu opsets are imported, at most %d are read.", n,
+                       OPSETS_MAX);
+    for (size_t i = 0; i < n; i++) {
+        const char *domain = p[i]->domain && strcmp(p[i]->domain, "ai.onnx") ? p[i]->domain : "";
+        if (p[i]->version < 1 || p[i]->version > 1000000)
+            return err_set(r->e, ERR_BAD_MODEL, "",
+                           "Opset %lld of domain \"%.200s\" is no version.",
+                           (long long)p[i]->version, domain);
+        list[i] = (struct opset){arena_strdup(r->arena, domain), (int)p[i]->version};
+    }
+    *ret = list;
+    *ret_n = (int)n;
+    return 0;
 }
 
 /* ---- attributes ---- */
@@ -70,10 +105,6 @@ static int read_attr(struct reader *r, const Onnx__AttributeProto *p, struct bui
                      struct attr *ret)
 {
     *ret = (struct attr){.name = own(r, p->name), .type = (enum attr_type)attr_type(p), .n = 1};
-    if (p->ref_attr_name && *p->ref_attr_name)
-        return err_set(r->e, ERR_BAD_MODEL, "",
-                       "The attribute \"%.200s\" refers to one of a function, but is in none.",
-                       ret->name);
     switch (ret->type) {
     case ATTR_FLOAT:
         ret->f = p->f;
@@ -112,9 +143,10 @@ static const char *domain_of(struct reader *r, const char *domain)
 static int *value_list(struct reader *r, struct build *b, char **names, size_t n)
 {
     int *list = arena_array(r->arena, n + 1, sizeof *list);
-    for (size_t i = 0; i < n; i++)
-        list[i] = map_get(&b->names, names[i]) >= 0 ? build_value(b, names[i])
-                                                    : build_value(b, own(r, names[i]));
+    for (size_t i = 0; i < n; i++) {
+        const char *name = function_name(r, names[i]);
+        list[i] = build_value(b, map_get(&b->names, name) >= 0 ? name : own(r, name));
+    }
     return list;
 }
 
@@ -126,27 +158,244 @@ static int trimmed(const int *list, size_t n)
     return (int)n;
 }
 
+/* The list without references that stand for nothing. */
+static int read_attrs(struct reader *r, const Onnx__NodeProto *p, struct build *b,
+                      struct attr **ret, int *ret_n)
+{
+    struct attr *attrs = arena_array(r->arena, p->n_attribute + 1, sizeof *attrs);
+    *ret = attrs;
+    *ret_n = 0;
+    for (size_t i = 0; i < p->n_attribute; i++) {
+        int rc = is_reference(p->attribute[i])
+                     ? function_attr(r, p->attribute[i], b, &attrs[*ret_n])
+                     : read_attr(r, p->attribute[i], b, &attrs[*ret_n]);
+        if (rc < 0)
+            return -1;
+        *ret_n += rc == 0;
+    }
+    return 0;
+}
+
+/* Errors of what lies inside get the node in front. */
+static int inside(struct reader *r, const char *at)
+{
+    return r->e->at[0] ? err_in(r->e, arena_printf(r->arena, "%s: ", at)) : err_in(r->e, at);
+}
+
 static int read_node(struct reader *r, const Onnx__NodeProto *p, struct build *b)
 {
     const char *name = own(r, p->name), *type = own(r, p->op_type);
     const char *at = *name ? name : type, *domain = domain_of(r, p->domain);
-    int opset = build_opset(b, domain);
+    int function = functions_find(r->functions, p);
+    if (function >= 0)
+        return read_call(r, p, r->functions->list[function], b) ? inside(r, at) : 0;
+    int opset = opset_of(r, domain);
     if (opset < 0)
         return err_set(r->e, ERR_BAD_MODEL, at,
                        "The model imports no version of domain \"%.200s\".", domain);
+    build_import(b, domain, opset);
+    name = *name && r->call ? function_node(r, name) : name;
     int *in = value_list(r, b, p->input, p->n_input);
     int *out = value_list(r, b, p->output, p->n_output);
     int node = build_node(b, name, domain, type, opset, in, trimmed(in, p->n_input), out,
                           trimmed(out, p->n_output));
-    struct attr *attrs = arena_array(r->arena, p->n_attribute + 1, sizeof *attrs);
-    for (size_t i = 0; i < p->n_attribute; i++) {
-        if (read_attr(r, p->attribute[i], b, &attrs[i]))
-            return r->e->at[0] ? err_in(r->e, arena_printf(r->arena, "%s: ", at))
-                               : err_in(r->e, at);
-    }
+    struct attr *attrs;
+    int n_attrs;
+    if (read_attrs(r, p, b, &attrs, &n_attrs))
+        return inside(r, at);
     b->nodes[node].attrs = attrs;
-    b->nodes[node].n_attrs = (int)p->n_attribute;
+    b->nodes[node].n_attrs = n_attrs;
     return 0;
+}
+
+/* ---- functions of the model: a call is read as the nodes of its function ---- */
+
+/* A call while its function is read. Names of the function are those of the caller for inputs and
+ * outputs; inner ones get the call's name in front. */
+struct call {
+    struct call *parent;
+    const Onnx__FunctionProto *function;
+    const char *name;
+    struct map formal; /* formal name → index in actual */
+    const char **actual;
+    const struct attr *attrs; /* as the call gives them */
+    int n_attrs;
+};
+
+static bool same_text(const char *a, const char *b)
+{
+    return !strcmp(a ? a : "", b ? b : "");
+}
+
+enum { KEY_SIZE = 3 * (SCAN_NAME_MAX + 1) };
+
+static const char *key_of(char ret[KEY_SIZE], const char *domain, const char *name,
+                          const char *overload)
+{
+    if (!domain || !strcmp(domain, "ai.onnx"))
+        domain = "";
+    snprintf(ret, KEY_SIZE, "%s\n%s\n%s", domain, name ? name : "", overload ? overload : "");
+    return ret;
+}
+
+int functions_init(struct functions *f, const Onnx__ModelProto *m, struct arena *a, struct err *e)
+{
+    char key[KEY_SIZE];
+    f->list = m->functions;
+    map_init(&f->numbers, a);
+    if (m->n_functions > FUNCTIONS_MAX)
+        return err_set(e, ERR_LIMIT, "", "The model has %zu functions, at most %d are read.",
+                       m->n_functions, FUNCTIONS_MAX);
+    for (int i = 0; i < (int)m->n_functions; i++) {
+        const Onnx__FunctionProto *p = m->functions[i];
+        key_of(key, p->domain, p->name, p->overload);
+        if (map_set(&f->numbers, arena_strdup(a, key), i) >= 0)
+            return err_set(e, ERR_BAD_MODEL, "", "There are two functions \"%.200s\".",
+                           p->name ? p->name : "");
+    }
+    return 0;
+}
+
+int functions_find(const struct functions *f, const Onnx__NodeProto *p)
+{
+    char key[KEY_SIZE];
+    return f->numbers.count ? map_get(&f->numbers, key_of(key, p->domain, p->op_type, p->overload))
+                            : -1;
+}
+
+static bool is_reference(const Onnx__AttributeProto *p)
+{
+    return p->ref_attr_name && *p->ref_attr_name;
+}
+
+static int opset_of(const struct reader *r, const char *domain)
+{
+    for (int i = 0; i < r->n_opsets; i++)
+        if (!strcmp(r->opsets[i].domain, domain))
+            return r->opsets[i].version;
+    return -1;
+}
+
+static const char *function_name(struct reader *r, const char *name)
+{
+    if (!r->call || !*name)
+        return name;
+    int i = map_get(&r->call->formal, name);
+    return i >= 0 ? r->call->actual[i] : arena_printf(r->arena, "%s/%s", r->call->name, name);
+}
+
+static const char *function_node(struct reader *r, const char *name)
+{
+    return arena_printf(r->arena, "%s/%s", r->call->name, name);
+}
+
+/* What the call gives for the name that the attribute refers to, or the function's default. 1: it
+ * is absent. */
+static int function_attr(struct reader *r, const Onnx__AttributeProto *p, struct build *b,
+                         struct attr *ret)
+{
+    const struct call *call = r->call;
+    if (!call)
+        return err_set(r->e, ERR_BAD_MODEL, "",
+                       "The attribute \"%.200s\" refers to one of a function, but is in none.",
+                       p->name ? p->name : "");
+    for (int i = 0; i < call->n_attrs; i++)
+        if (!strcmp(call->attrs[i].name, p->ref_attr_name)) {
+            *ret = call->attrs[i];
+            ret->name = own(r, p->name);
+            return 0;
+        }
+    for (size_t i = 0; i < call->function->n_attribute_proto; i++) {
+        const Onnx__AttributeProto *d = call->function->attribute_proto[i];
+        if (!same_text(d->name, p->ref_attr_name) || is_reference(d))
+            continue;
+        if (read_attr(r, d, b, ret))
+            return -1;
+        ret->name = own(r, p->name);
+        return 0;
+    }
+    return 1;
+}
+
+/* Formal and actual names; formal ones that the call leaves out are absent as inputs, and inner
+ * names as outputs. */
+static int bind_names(struct reader *r, struct call *c, const Onnx__NodeProto *p)
+{
+    const Onnx__FunctionProto *f = c->function;
+    int n = 0;
+    if (p->n_input > f->n_input || p->n_output > f->n_output)
+        return err_set(r->e, ERR_BAD_MODEL, "",
+                       "The function \"%.200s\" has %zu inputs and %zu outputs, the call %zu and "
+                       "%zu.",
+                       f->name, f->n_input, f->n_output, p->n_input, p->n_output);
+    map_init(&c->formal, r->arena);
+    c->actual = arena_array(r->arena, f->n_input + f->n_output + 1, sizeof *c->actual);
+    for (size_t i = 0; i < f->n_input; i++) {
+        c->actual[n] = i < p->n_input ? function_name(r, own(r, p->input[i])) : "";
+        if (map_set(&c->formal, own(r, f->input[i]), n++) >= 0)
+            return err_set(r->e, ERR_BAD_MODEL, "", "Two inputs of \"%.200s\" have one name.",
+                           f->name);
+    }
+    for (size_t i = 0; i < p->n_output; i++) {
+        if (!*p->output[i])
+            continue;
+        c->actual[n] = function_name(r, own(r, p->output[i]));
+        if (map_set(&c->formal, own(r, f->output[i]), n++) >= 0)
+            return err_set(r->e, ERR_UNSUPPORTED, "",
+                           "The function \"%.200s\" returns one value twice, or an input.",
+                           f->name);
+    }
+    return 0;
+}
+
+static int check_call(struct reader *r, const Onnx__FunctionProto *f)
+{
+    int depth = 0;
+    for (const struct call *c = r->call; c; c = c->parent, depth++)
+        if (c->function == f)
+            return err_set(r->e, ERR_BAD_MODEL, "", "The function \"%.200s\" calls itself.",
+                           f->name);
+    if (depth == FUNCTIONS_DEEP_MAX)
+        return err_set(r->e, ERR_LIMIT, "", "Functions call each other more than %d deep.",
+                       FUNCTIONS_DEEP_MAX);
+    if (f->n_node > (size_t)(SCAN_NODES_MAX - r->n_inlined))
+        return err_set(r->e, ERR_LIMIT, "", "The functions come to more than %d nodes.",
+                       SCAN_NODES_MAX);
+    r->n_inlined += (int)f->n_node;
+    return 0;
+}
+
+static int read_body(struct reader *r, struct call *c, struct build *b)
+{
+    const Onnx__FunctionProto *f = c->function;
+    struct reader outer = *r;
+    if (read_opsets(r, f->opset_import, f->n_opset_import, &r->opsets, &r->n_opsets))
+        return -1;
+    r->call = c;
+    int rc = 0;
+    for (size_t i = 0; i < f->n_node && !rc; i++)
+        rc = read_node(r, f->node[i], b);
+    r->opsets = outer.opsets;
+    r->n_opsets = outer.n_opsets;
+    r->call = outer.call;
+    return rc;
+}
+
+static int read_call(struct reader *r, const Onnx__NodeProto *p, const Onnx__FunctionProto *f,
+                     struct build *b)
+{
+    struct call *c = arena_alloc(r->arena, sizeof *c);
+    struct attr *attrs;
+    *c = (struct call){.parent = r->call, .function = f};
+    const char *name = p->name && *p->name
+                           ? own(r, p->name)
+                           : arena_printf(r->arena, "%s_%d", p->op_type, r->n_calls);
+    r->n_calls++;
+    c->name = r->call ? function_node(r, name) : name;
+    if (check_call(r, f) || read_attrs(r, p, b, &attrs, &c->n_attrs) || bind_names(r, c, p))
+        return -1;
+    c->attrs = attrs;
+    return read_body(r, c, b);
 }
 
 /* ---- graphs ---- */
@@ -177,7 +426,7 @@ static int read_type(struct reader *r, const Onnx__ValueInfoProto *p, struct bui
 static int read_inputs(struct reader *r, const Onnx__GraphProto *p, struct build *b)
 {
     for (size_t i = 0; i < p->n_input; i++) {
-        int v = build_value(b, own(r, p->input[i]->name));
+        int v = build_value(b, own(r, function_name(r, p->input[i]->name)));
         if (v < 0)
             return err_set(r->e, ERR_BAD_MODEL, "", "Graph input %zu has no name.", i);
         if (b->values[v].is_input)
@@ -197,7 +446,7 @@ static int read_inputs(struct reader *r, const Onnx__GraphProto *p, struct build
 static int read_outputs(struct reader *r, const Onnx__GraphProto *p, struct build *b)
 {
     for (size_t i = 0; i < p->n_output; i++) {
-        int v = build_value(b, own(r, p->output[i]->name));
+        int v = build_value(b, own(r, function_name(r, p->output[i]->name)));
         if (v < 0)
             return err_set(r->e, ERR_BAD_MODEL, "", "Graph output %zu has no name.", i);
         bool typed = b->values[v].is_const || b->values[v].is_input;
@@ -213,7 +462,7 @@ static int read_initializers(struct reader *r, const Onnx__GraphProto *p, struct
     if (p->n_sparse_initializer)
         return err_set(r->e, ERR_UNSUPPORTED, "", "Sparse initializers are not read.");
     for (size_t i = 0; i < p->n_initializer; i++) {
-        int v = build_value(b, own(r, p->initializer[i]->name));
+        int v = build_value(b, own(r, function_name(r, p->initializer[i]->name)));
         if (v < 0)
             return err_set(r->e, ERR_BAD_MODEL, "", "Initializer %zu has no name.", i);
         struct build_value *to = &b->values[v];

@@ -9,15 +9,32 @@
 #include "worker/load/build.h"
 #include "worker/load/mapping.h"
 
+/* The functions that a model defines, by domain, name and overload. */
+enum { FUNCTIONS_MAX = 4096, FUNCTIONS_DEEP_MAX = 32 /* calls in calls */ };
+struct functions {
+    Onnx__FunctionProto *const *list;
+    struct map numbers;
+};
+int functions_init(struct functions *f, const Onnx__ModelProto *m, struct arena *a, struct err *e);
+/* The number of the function that this node calls, or -1. A function goes before an operator. */
+int functions_find(const struct functions *f, const Onnx__NodeProto *p);
+
 struct reader {
     struct arena *arena;
     const struct model_source *src;
     struct model_map **maps;
     const struct model_map *file; /* the ONNX file, where payloads point to */
-    const struct opset *opsets;
+    const struct opset *opsets;   /* in force: the model's, or the function's that is being read */
     int n_opsets;
+    const struct functions *functions;
+    struct call *call;      /* the function call that is being read in place of its node */
+    int n_calls, n_inlined; /* so far: numbers for unnamed calls, nodes that came of calls */
     struct err *e;
 };
+
+/* The version of every domain, in the arena. */
+int read_opsets(struct reader *r, Onnx__OperatorSetIdProto **p, size_t n, const struct opset **ret,
+                int *ret_n);
 
 /* A constant: data is a view into a mapping where that is aligned to the element size, else a
  * copy in the arena; never NULL. ERR_UNSUPPORTED for element types without a dtype. */

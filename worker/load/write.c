@@ -423,9 +423,31 @@ static int write_file(const Onnx__ModelProto *m, const char *path, struct err *e
     return 0;
 }
 
+/* A node that came out of a function may be of another version than the file would say. */
+static int check_opsets(const struct graph *file, const struct graph *g, struct err *e)
+{
+    for (int i = 0; i < g->n_nodes; i++) {
+        const struct node *n = &g->nodes[i];
+        int version = -1;
+        for (int k = 0; k < file->n_opsets; k++)
+            if (!strcmp(file->opsets[k].domain, n->domain))
+                version = file->opsets[k].version;
+        if (version != n->opset)
+            return err_set(e, ERR_UNSUPPORTED, n->name,
+                           "%s of opset %d came out of a function; the file has opset %d.",
+                           n->op_type, n->opset, version);
+        for (int k = 0; k < n->n_attrs; k++)
+            if (n->attrs[k].type == ATTR_GRAPH && check_opsets(file, n->attrs[k].g, e))
+                return -1;
+    }
+    return 0;
+}
+
 int model_write(const struct graph *g, const struct plan *plan, const char *path, struct err *e)
 {
     struct writer w = {.a = ARENA_INIT, .g = g, .plan = plan, .e = e};
+    if (check_opsets(g, g, e))
+        return -1;
     const Onnx__ModelProto *m = put_model(&w);
     int rc = m ? write_file(m, path, e) : -1;
     arena_done(&w.a);
