@@ -255,7 +255,8 @@ void attempt_end(struct attempt *a, const struct run_end *end)
     }
     if (*end->tail)
         log_event(LOG_WARN, "job.stderr", "%s: %s", a->id, end->tail);
-    if (end->own) {
+    /* A worker that tells of a child killed from outside is as lost as one killed itself. */
+    if (end->own && end->err.code != ERR_WORKER_LOST) {
         attempt_fail(a, &end->err);
         return;
     }

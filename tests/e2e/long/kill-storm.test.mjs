@@ -13,6 +13,13 @@ const seed = Number(process.env.SEED ?? Date.now() % 100000);
 let state = seed;
 const random = () => (state = (state * 1103515245 + 12345) % 2147483648) / 2147483648;
 
+// Until the job has `n` more task results than now, or has ended.
+async function stored(server, id, n) {
+  const count = async () => (await server.get(`/v1/jobs/${id}`)).json;
+  const from = (await count()).cache.misses;
+  for (let job = await count(); job.cache.misses < from + n && !TERMINAL.includes(job.state); job = await count()) await delay(20);
+}
+
 test(`${KILLS} kills of daemon and workers (SEED=${seed})`, { timeout: 900000 }, async (t) => {
   const { engine, ...expected } = await undisturbed(SAMPLES);
   const server = await Server.start();
@@ -20,10 +27,14 @@ test(`${KILLS} kills of daemon and workers (SEED=${seed})`, { timeout: 900000 },
   let kills = 0;
   let seen = new Map();
   while (kills < KILLS) {
-    await delay(100 + random() * 400);
+    // Five workers lost in a row without a new task result end a job, by intention: the storm lets
+    // each attempt store something, except when it kills the daemon, which does not count.
+    const early = random() < 0.2;
+    if (!early) await stored(server, id, 1 + Math.floor(random() * 6));
+    await delay(random() * 300);
     if (TERMINAL.includes((await server.get(`/v1/jobs/${id}`)).json.state)) break;
     const workers = server.workers();
-    if (random() < 0.3 && workers.length) process.kill(workers[Math.floor(random() * workers.length)], "SIGKILL");
+    if (!early && random() < 0.4 && workers.length) process.kill(workers[Math.floor(random() * workers.length)], "SIGKILL");
     else {
       await server.kill();
       // What is stored stays as it is: no task is computed twice and none gets another result.
