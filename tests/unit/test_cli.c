@@ -83,8 +83,8 @@ void test_cli__an_evaluation_is_told_in_tables(void)
               "Output   Cosine Similarity  L1 Distance  L2 Distance  Chebyshev Distance  \n"
               "--------------------------------------------------------------------------\n"
               "det_out  0.995352           7.633481     289.637665   nan                 \n"
-              "Accuracy (top-1, 4 samples): float 0.50000, quantized 0.25000 (50.00%), "
-              "difference within [-0.60000, +0.10000]\n");
+              "Accuracy (top-1, 4 samples): float 0.50000, quantized 0.25000 (50.00 % of float), "
+              "difference within [-0.60000, +0.10000] at 95 % confidence\n");
     json_decref(result);
 }
 
