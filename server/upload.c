@@ -31,9 +31,13 @@ struct upload_sink {
     bool waiting; /* upload_write refused bytes */
     bool finishing, flushed, freed, leave;
     int fd;
+    off_t written, flushing; /* the file's length; how far the kernel was told to write it out */
     struct sha256 *hash;
     struct err err;
 };
+
+/* Bytes after which they are sent on to the disk. */
+enum { FLUSH_BYTES = 1 << 20 };
 
 static int sink_count, busy_count;
 
@@ -105,6 +109,19 @@ void upload_free(struct upload_sink *u)
 
 /* ---- in the pool ---- */
 
+/* Keeps the bytes that are not on disk yet to two pieces: a commit of the database waits for what
+ * the file system has gathered, however much that is. No promise is made here, seal() makes it. */
+static void flush_behind(struct upload_sink *u)
+{
+    off_t n = u->written - u->flushing;
+    if (n < FLUSH_BYTES)
+        return;
+    if (u->flushing)
+        sync_file_range(u->fd, 0, u->flushing, SYNC_FILE_RANGE_WAIT_BEFORE);
+    sync_file_range(u->fd, u->flushing, n, SYNC_FILE_RANGE_WRITE);
+    u->flushing = u->written;
+}
+
 static int write_all(struct upload_sink *u, const unsigned char *data, size_t len)
 {
     while (len) {
@@ -115,7 +132,9 @@ static int write_all(struct upload_sink *u, const unsigned char *data, size_t le
             return err_errno(&u->err, NULL, "The upload cannot be written");
         data += n;
         len -= (size_t)n;
+        u->written += n;
     }
+    flush_behind(u);
     return 0;
 }
 
