@@ -1,84 +1,40 @@
-// Load: a large upload, job submissions while everything is busy, a thousand streams.
+// Load, with its bounds: a large upload, job submissions while everything is busy, a thousand
+// streams. `make bench-service` measures the same and more.
 import assert from "node:assert/strict";
-import crypto from "node:crypto";
-import fs from "node:fs";
-import http from "node:http";
-import { Readable } from "node:stream";
 import { test } from "node:test";
-import { setTimeout as delay } from "node:timers/promises";
-import { uploadWork, work } from "../lib/kill.mjs";
+import { cancelAll, fanOut, keepBusy, prepareUpload, rssKb, submitUnderLoad } from "../lib/load.mjs";
 import { CALIBRATE, Server } from "../lib/server.mjs";
 
 const options = { timeout: 600000 };
-const rssKb = (pid) => Number(/VmRSS:\s+(\d+)/.exec(fs.readFileSync(`/proc/${pid}/status`, "utf8"))[1]);
 
-// `size` bytes in pieces of 1 MiB that differ.
-function* bytes(size) {
-  const piece = crypto.createHash("shake256", { outputLength: 1 << 20 }).update("load").digest();
-  for (let at = 0; at < size; at += piece.length) {
-    piece.writeUInt32LE(at / piece.length, 0);
-    yield Buffer.from(piece.subarray(0, Math.min(piece.length, size - at)));
-  }
-}
-function digestOf(size) {
-  const hash = crypto.createHash("sha256");
-  for (const piece of bytes(size)) hash.update(piece);
-  return hash.digest("hex");
-}
-function upload(port, size, digest) {
-  return new Promise((resolve, reject) => {
-    const req = http.request({ host: "127.0.0.1", port, method: "PUT", path: `/v1/blobs/sha256:${digest}`, headers: { "Content-Length": size } }, (res) => res.resume().on("end", () => resolve(res.statusCode)));
-    req.on("error", reject);
-    Readable.from(bytes(size)).pipe(req);
-  });
-}
-
-test("1 GiB is uploaded in bounded memory while jobs are accepted quickly", options, async (t) => {
-  const size = 1 << 30;
-  const digest = digestOf(size);
+test("1 GiB is uploaded in bounded memory while all slots compute and jobs are accepted quickly", options, async (t) => {
   const server = await Server.start();
-  const ids = await uploadWork(server, 60);
-  const { id } = await server.submit(work(ids));
-  const { model, data } = await server.uploadDemo();
-  const before = rssKb(server.process.pid);
-  let peak = before;
-  let uploading = true;
-  const sent = upload(server.port, size, digest).finally(() => (uploading = false));
-  const times = [];
-  for (let i = 0; uploading || times.length < 100; i++) {
-    const from = process.hrtime.bigint();
-    await server.submit({ ...CALIBRATE, model, data, priority: -1, labels: { i: String(i) } });
-    times.push(Number(process.hrtime.bigint() - from) / 1e6);
-    peak = Math.max(peak, rssKb(server.process.pid));
-    await delay(20);
-  }
-  assert.equal(await sent, 201);
-  times.sort((a, b) => a - b);
-  const p99 = times[Math.floor(times.length * 0.99)];
-  t.diagnostic(`RSS ${before} kB before, ${peak} kB at most; ${times.length} submissions, p50 ${times[times.length >> 1].toFixed(1)} ms, p99 ${p99.toFixed(1)} ms`);
-  assert.ok(peak - before < 32 * 1024, `RSS grew by ${peak - before} kB`);
-  assert.ok(p99 < 50, `p99 of a submission is ${p99} ms`);
-  await server.expect(200, "HEAD", `/v1/blobs/sha256:${digest}`);
-  for (const job of await server.all("/v1/jobs?state=queued")) await server.post(`/v1/jobs/${job.id}:cancel`);
-  await server.post(`/v1/jobs/${id}:cancel`);
+  const upload = await prepareUpload(server.port);
+  await keepBusy(server);
+  const { jobs, answers, rss, upload: sent } = await submitUnderLoad(server, upload);
+  t.diagnostic(`RSS ${rss.before_kb} kB before, ${rss.peak_kb} kB at most; upload ${sent.seconds.toFixed(1)} s; submissions ${JSON.stringify(jobs)}`);
+  assert.equal(sent.status, 201);
+  assert.ok(jobs.n >= 100, `${jobs.n} submissions are too few to tell`);
+  assert.ok(rss.peak_kb - rss.before_kb < 32 * 1024, `RSS grew by ${rss.peak_kb - rss.before_kb} kB`);
+  assert.ok(jobs.p99_ms < 50, `p99 of a submission is ${jobs.p99_ms} ms`);
+  await server.expect(200, "HEAD", `/v1/blobs/sha256:${upload.digest}`);
+  const ids = new Set(answers.map((text) => JSON.parse(text).id));
+  const known = new Set((await server.all("/v1/jobs")).map((job) => job.id));
+  assert.equal(ids.size, jobs.n);
+  for (const id of ids) assert.ok(known.has(id), `job ${id} was acknowledged and is gone`);
+  await cancelAll(server);
   await server.stop();
 });
 
-test("a thousand event streams lose no row", options, async (t) => {
-  const STREAMS = 1000;
+test("a thousand event streams on one running job lose no row", options, async (t) => {
   const server = await Server.start();
+  const id = await keepBusy(server);
+  const { differing, ...all } = await fanOut(server.port, id, 1000);
+  t.diagnostic(`${JSON.stringify(all)}; RSS of ptqd ${rssKb(server.process.pid)} kB`);
+  assert.ok(all.rows >= 20, `${all.rows} rows are too few to tell`);
+  assert.equal(differing, 0);
+  await cancelAll(server);
   const { model, data } = await server.uploadDemo();
-  const ids = await uploadWork(server, 30);
-  const { id } = await server.submit(work(ids));
-  const streams = Array.from({ length: STREAMS }, (_, i) => server.events(`/v1/jobs/${id}/events`, { accept: i % 2 ? "text/event-stream" : "application/x-ndjson" }));
-  const all = await Promise.all(streams);
-  const lasting = (rows) => rows.filter((r) => r.type !== "progress").map((r) => r.seq).join(",");
-  const stored = lasting((await server.events(`/v1/jobs/${id}/events?follow=false`)).rows);
-  for (const { rows, ended } of all) {
-    assert.ok(ended);
-    assert.equal(lasting(rows), stored);
-  }
-  t.diagnostic(`${STREAMS} streams of ${all[0].rows.length} rows; RSS of ptqd ${rssKb(server.process.pid)} kB`);
   assert.equal((await server.succeeded((await server.submit({ ...CALIBRATE, model, data })).id)).state, "succeeded");
   await server.stop();
 });
