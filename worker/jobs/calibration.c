@@ -189,7 +189,17 @@ static int score_range(struct job *j, struct calibration *c, const struct survey
     for (int i = from; i < to; i++)
         if (survey_plan(survey, &s->config->candidates[i], job_arena(j), NULL, &plans[i], e))
             return -1;
-    return from < to ? compare_run(j, &cmp, "search", e) : 0;
+    if (from >= to || plans[from]->graph == c->graph)
+        return from < to ? compare_run(j, &cmp, "search", e) : 0;
+    cmp.n_plans = 1; /* compensated weights differ from candidate to candidate */
+    for (int i = from; i < to; i++) {
+        cmp.graph = plans[i]->graph;
+        cmp.plans = (const struct plan *const *)plans + i;
+        s->first = i;
+        if (compare_run(j, &cmp, "search", e))
+            return -1;
+    }
+    return 0;
 }
 
 static int best_of(const struct scores *s, int n)
@@ -254,7 +264,8 @@ static int calibrate_with(struct job *j, struct calibration *c, struct quant_con
                           struct err *e)
 {
     struct resolved r;
-    resolve(q, c->graph, &march_nash_e, job_arena(j), &r);
+    c->graph = q->graph;
+    resolve(q, q->graph, &march_nash_e, job_arena(j), &r);
     struct survey *s = survey_new(&r, q, &march_nash_e, c->n_samples);
     int best, rc = run_passes(j, c, s, e) || choose(j, c, s, q, &best, e) ||
                    survey_plan(s, &q->candidates[best], job_arena(j), q->warnings, &c->plan, e);
@@ -262,6 +273,7 @@ static int calibrate_with(struct job *j, struct calibration *c, struct quant_con
     if (rc)
         return -1;
     tell_warnings(j, q->warnings);
+    c->graph = c->plan->graph;
     c->ledger = ledger_json(&r.ledger, r.plan);
     c->quant_config = config_resolved(q, &q->candidates[best]);
     return 0;

@@ -7,7 +7,7 @@
 #include "worker/quant/plan.h"
 
 struct calibration {
-    const struct graph *graph;
+    const struct graph *graph; /* afterwards the plan's, which has the parts that "ec" adds */
     const struct dataset *data;
     int n_samples; /* the first so many */
 

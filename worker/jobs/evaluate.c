@@ -237,6 +237,7 @@ static int evaluate(struct job *j, struct evaluation *v, struct calibration *c, 
                     struct err *e)
 {
     const struct plan *plan = c->plan;
+    v->g = plan->graph; /* with the parts that "ec" adds */
     struct compare cmp = {.graph = v->g,
                           .data = v->data,
                           .n_plans = 1,

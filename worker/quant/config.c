@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "common/json.h"
+#include "worker/quant/compensate.h"
 #include "worker/quant/dialect.h"
 
 static const char *const level_names[LEVEL_COUNT] = {
@@ -81,6 +82,52 @@ static int parse_parts(struct config_ctx *x, const char *pointer)
     return 0;
 }
 
+/* ---- error compensation ---- */
+
+/* The input of a node that an entry compensates, or -1; what is wrong is told when it is parsed. */
+static int compensated_input(const struct config_ctx *x, int node, const json_t *entry)
+{
+    const char *key;
+    json_t *v;
+    json_object_foreach((json_t *)entry, key, v)
+    {
+        const char *text = json_string_value(v);
+        int input = config_input_number(key);
+        if (input < 0 || input >= x->g->nodes[node].n_in || !text || strcmp(text, "ec"))
+            continue;
+        const struct march_row *row = march_row(x->march, x->g, &x->g->nodes[node], input);
+        if (row && row->may_compensate && compensate_low(x->g, node) < 0)
+            return input;
+    }
+    return -1;
+}
+
+/* The graph with the twins that the configuration asks for; it may name them. */
+static int add_twins(struct config_ctx *x, const char *pointer)
+{
+    int *input = arena_array(x->arena, (size_t)x->g->n_nodes + 1, sizeof *input);
+    const char *name;
+    json_t *entry;
+    struct graph *g;
+    bool any = false;
+    for (int i = 0; i < x->g->n_nodes; i++)
+        input[i] = -1;
+    json_object_foreach(json_object_get(x->c->source, "node_config"), name, entry)
+    {
+        int node = graph_node(x->g, name);
+        if (node >= 0)
+            input[node] = compensated_input(x, node, entry);
+        any |= node >= 0 && input[node] >= 0;
+    }
+    x->c->graph = x->g;
+    if (!any)
+        return 0;
+    if (compensate_graph(x->g, input, x->arena, &g, x->e))
+        return err_in(x->e, config_at(x, pointer, "node_config"));
+    x->c->graph = x->g = g;
+    return 0;
+}
+
 static json_t *source_of(const json_t *v, const char *pointer, json_t *warnings, struct err *e)
 {
     if (!v || json_is_null(v))
@@ -102,7 +149,7 @@ int config_parse(const json_t *v, const char *pointer, const struct graph *g, co
     c->warnings = json_array();
     c->source = source_of(v, pointer, c->warnings, e);
     struct config_ctx x = {.c = c, .g = g, .march = m, .arena = a, .e = e};
-    if (!c->source || parse_parts(&x, pointer)) {
+    if (!c->source || add_twins(&x, pointer) || parse_parts(&x, pointer)) {
         config_done(c);
         return -1;
     }

@@ -40,8 +40,9 @@ struct calib_method {
 
 struct quant_config {
     struct arena *arena;
-    enum qtype all;    /* all_node_type */
-    bool output_given; /* model_output_type */
+    const struct graph *graph; /* the graph given, with the parts that "ec" adds (compensate.h) */
+    enum qtype all;            /* all_node_type */
+    bool output_given;         /* model_output_type */
     enum qtype output;
     int n_candidates; /* 1: no search */
     struct calib_method *candidates;
@@ -59,6 +60,7 @@ struct quant_config {
 
 /* v: an object, or a string in the dialect (quant/dialect.h), or NULL or null for {}. pointer is
  * put in front of all pointers. The config lives in `a` but for source and warnings: config_done.
+ * Its requests number the nodes of c->graph, which is not g where "ec" is asked for.
  */
 int config_parse(const json_t *v, const char *pointer, const struct graph *g, const struct march *m,
                  struct arena *a, struct quant_config **ret, struct err *e);
@@ -82,6 +84,8 @@ int config_model(struct config_ctx *x, const json_t *o, const char *at);
 int config_ops(struct config_ctx *x, const json_t *o, const char *at);
 int config_subgraphs(struct config_ctx *x, const json_t *o, const char *at);
 int config_nodes(struct config_ctx *x, const json_t *o, const char *at);
+/* "input3" or "InputType3" gives 3, else -1. */
+int config_input_number(const char *key);
 /* A qtype's name at that place. */
 int config_qtype(struct config_ctx *x, const json_t *v, const char *at, enum qtype *ret);
 /* at + "/" + key, escaped, in the arena. */

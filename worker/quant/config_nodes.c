@@ -32,8 +32,7 @@ static int find_node(struct config_ctx *x, const char *name, const char *at)
 
 /* ---- node_config ---- */
 
-/* "input3" or "InputType3" gives 3, else -1. */
-static int input_number(const char *key)
+int config_input_number(const char *key)
 {
     static const char *const prefixes[] = {"input", "InputType"};
     for (int i = 0; i < 2; i++) {
@@ -63,7 +62,6 @@ static int parse_input(struct config_ctx *x, int node, int input, const json_t *
                            "\"ec\" compensates an input that is int8 only, such as a Conv's weight "
                            "(input1) or what Resize reads (input0); input %d of %s is none.",
                            input, n->op_type);
-        return err_set(x->e, ERR_UNSUPPORTED, at, "Error compensation is not available yet.");
     } else if (config_qtype(x, v, at, &r.qtype)) {
         return -1;
     }
@@ -104,7 +102,7 @@ static int parse_node_key(struct config_ctx *x, int node, const char *key, const
 {
     static const char *const known[] = {"qtype",      "input0",     "input1",
                                         "InputType0", "OutputType", "ON"};
-    int input = input_number(key);
+    int input = config_input_number(key);
     if (input >= 0)
         return parse_input(x, node, input, v, at);
     if (!strcmp(key, "qtype"))

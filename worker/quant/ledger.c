@@ -2,6 +2,7 @@
  */
 #include <string.h>
 
+#include "worker/quant/compensate.h"
 #include "worker/quant/place.h"
 #include "worker/quant/resolve.h"
 
@@ -61,6 +62,32 @@ static void add_notes(const struct resolving *s, struct ledger_line *line)
     }
 }
 
+static bool asks_ec(const struct quant_config *c, int node, int input)
+{
+    for (int i = 0; i < c->n_requests; i++)
+        if (c->requests[i].compensate && c->requests[i].node == node &&
+            c->requests[i].input == input)
+            return true;
+    return false;
+}
+
+static void tell_compensation(const struct resolving *s, const struct resolved *r,
+                              struct ledger_line *line)
+{
+    line->compensated = true;
+    line->decided_by = "node";
+    line->rule = "ec";
+    line->text = "int8 here, and a second int8 operator for what int8 leaves over";
+    if (r->plan->port[s->g->nodes[line->node].first_port + line->input] < 0) {
+        line->rule = "ec-no-effect";
+        line->text = "the value was quantized further up: int8 leaves nothing over here";
+    } else if (!compensate_lifts_output(s->g, line->node)) {
+        line->rule = "ec-input-only";
+        line->text = "the input is compensated; the output interpolates and stays int8, whose loss "
+                     "cannot be compensated";
+    }
+}
+
 static void port_line(const struct resolving *s, const struct resolved *r, const int *placed,
                       int node, int input, struct ledger *l)
 {
@@ -71,6 +98,12 @@ static void port_line(const struct resolving *s, const struct resolved *r, const
                                .requested = w.qtype,
                                .effective = w.qtype,
                                .decided_by = level_name(w.level)};
+    if (asks_ec(s->config, node, input)) {
+        line.effective = line.calib < 0 ? w.qtype : r->plan->calibs[line.calib].qtype;
+        tell_compensation(s, r, &line);
+        add_line(s, l, line);
+        return;
+    }
     if (line.calib < 0) {
         line.rule = "fused";
         line.text = "nothing stands here: the operators around are fused, or run in float";
@@ -161,7 +194,8 @@ static json_t *line_json(const struct ledger_line *l, const struct plan *p)
                         l->input >= 0 ? json_string(g->values[n->in[l->input]].name) : json_null());
     json_object_set_new(o, "calibration",
                         l->calib >= 0 ? json_string(p->calibs[l->calib].name) : json_null());
-    json_object_set_new(o, "requested", json_string(qtype_name(l->requested)));
+    json_object_set_new(o, "requested",
+                        json_string(l->compensated ? "ec" : qtype_name(l->requested)));
     bool known = l->calib >= 0 || l->input == REQUEST_ALL;
     json_object_set_new(o, "effective",
                         known ? json_string(qtype_name(l->effective)) : json_null());

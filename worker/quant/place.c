@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "worker/quant/compensate.h"
+
 bool place_is_constant(const struct value *v)
 {
     return v->producer < 0 && !v->is_input && v->type.data;
@@ -33,8 +35,16 @@ struct port place_port(const struct graph *g, const struct node *n, int input)
     return p;
 }
 
+/* The sum and the difference that error compensation adds compute in float: no ports. */
+static bool is_part(const struct graph *g, int node)
+{
+    return compensate_of_add(g, node) >= 0 || compensate_of_sub(g, node) >= 0;
+}
+
 bool place_is_port(const struct graph *g, const struct node *n, int input)
 {
+    if (is_part(g, (int)(n - g->nodes)))
+        return false;
     enum port_kind kind = place_port(g, n, input).kind;
     return kind == P_FEATURE || kind == P_WEIGHT;
 }
@@ -52,6 +62,7 @@ static bool is_link(const struct graph *g, int v, unsigned traits, const bool *o
     const struct value *value = &g->values[v];
     return value->producer >= 0 && !value->is_output && value->n_readers == 1 &&
            !(off_device && off_device[value->producer]) &&
+           compensate_of_add(g, value->producer) < 0 && /* fusion ends behind it */
            has_trait(&g->nodes[value->producer], traits);
 }
 
@@ -62,7 +73,9 @@ void place_chains(const struct graph *g, const bool *off_device, bool *ret_insid
         const struct node *n = &g->nodes[i];
         if (off_device && off_device[i])
             continue;
-        if (has_trait(n, T_CHAIN_ADD)) {
+        if (compensate_of_add(g, i) >= 0) {
+            ret_inside[n->in[0]] = ret_inside[n->in[1]] = true;
+        } else if (has_trait(n, T_CHAIN_ADD)) {
             int fused = VALUE_NONE; /* of two such inputs the one that is made later */
             for (int k = 0; k < n->n_in; k++)
                 if (is_link(g, n->in[k], T_CHAIN_HEAD, off_device) &&
@@ -88,7 +101,7 @@ struct placing {
 
 static bool holds_ports(const struct placing *s, int node)
 {
-    return s->g->nodes[node].op && !(s->off_device && s->off_device[node]);
+    return s->g->nodes[node].op && !(s->off_device && s->off_device[node]) && !is_part(s->g, node);
 }
 
 /* Does a quantizable port read v as a feature? (A constant weight is none.) */
@@ -110,13 +123,24 @@ static bool read_as_feature(const struct placing *s, int v)
     return false;
 }
 
+/* Does v come from the sum of a compensated operator, where a fused chain was cut? */
+static bool is_cut(const struct placing *s, int v)
+{
+    const struct value *value = &s->g->values[v];
+    return value->producer >= 0 && value->n_readers == 1 && !value->is_output &&
+           compensate_of_add(s->g, value->producer) >= 0;
+}
+
 /* A chain's end shows its own value although Relu and Clip keep values else. */
 static bool makes_own(const struct placing *s, int node)
 {
     const struct node *n = &s->g->nodes[node];
+    if (is_part(s->g, node))
+        return true;
     if (!holds_ports(s, node))
         return false;
-    if (has_trait(n, T_CHAIN_ACT) && n->n_in > 0 && n->in[0] != VALUE_NONE && s->inside[n->in[0]])
+    if (has_trait(n, T_CHAIN_ACT) && n->n_in > 0 && n->in[0] != VALUE_NONE &&
+        (s->inside[n->in[0]] || is_cut(s, n->in[0])))
         return true;
     return has_trait(n, T_QUANT) && !has_trait(n, T_PRESERVES);
 }

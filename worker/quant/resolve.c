@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "worker/quant/compensate.h"
 #include "worker/quant/place.h"
 
 static bool is_float(enum qtype q)
@@ -47,7 +48,7 @@ static void wish_ports(struct resolving *s)
         s->port[i] = (struct wish){s->config->all, BY_DEFAULT};
     for (int i = 0; i < s->config->n_requests; i++) {
         const struct request *r = &s->config->requests[i];
-        for (int k = 0; k < s->g->nodes[r->node].n_in; k++)
+        for (int k = 0; k < s->g->nodes[r->node].n_in && !r->compensate; k++)
             if (r->input == k || r->input == REQUEST_ALL)
                 take_wish(&s->port[port_of(s, r->node, k)], (struct wish){r->qtype, r->level});
     }
@@ -208,6 +209,27 @@ static enum qtype reads(const struct resolving *s, int node)
     return is_float(s->calib[k].qtype) ? Q_COUNT : s->calib[k].qtype;
 }
 
+static void limit_to_int8(struct resolving *s, int value, const char *rule, const char *text)
+{
+    int k = value == VALUE_NONE ? -1 : s->on[value];
+    if (k < 0 || s->calib[k].qtype == Q_INT8 || is_float(s->calib[k].qtype))
+        return;
+    s->calib[k].qtype = Q_INT8;
+    s->cause[k] = (struct cause){rule, text};
+}
+
+/* What is left of a value is int8; so is the sum behind an operator that gives int8. */
+static void limit_parts(struct resolving *s, int node)
+{
+    const struct node *n = &s->g->nodes[node];
+    int of = compensate_of_add(s->g, node);
+    if (compensate_of_sub(s->g, node) >= 0)
+        limit_to_int8(s, n->out[0], "ec-low", "the low part of a compensated value is int8");
+    else if (of >= 0 && !compensate_lifts_output(s->g, of))
+        limit_to_int8(s, n->out[0], "ec-output",
+                      "the output of an interpolating operator is int8 and cannot be compensated");
+}
+
 static void limit_outputs(struct resolving *s, int node)
 {
     const struct node *n = &s->g->nodes[node];
@@ -251,6 +273,31 @@ static int add_second(const struct resolving *s, struct seconds *to, int node, i
     to->placed[to->p->n_calibs] = -1;
     to->like[to->p->n_calibs] = first;
     return to->p->n_calibs++;
+}
+
+/* The low part of a computed value is taken from what the high port really gives. */
+static void link_parts(const struct graph *g, struct plan *p)
+{
+    for (int i = 0; i < g->n_nodes; i++) {
+        int of = compensate_of_sub(g, i);
+        if (of >= 0)
+            p->port[g->nodes[i].first_port + 1] =
+                p->port[g->nodes[of].first_port + compensate_input(g, of)];
+    }
+}
+
+/* Its thresholds follow from those of the high port: it is not observed. */
+static void link_thresholds(const struct graph *g, struct seconds *t)
+{
+    for (int i = 0; i < g->n_nodes; i++) {
+        int of = compensate_of_sub(g, i), input = of < 0 ? 0 : compensate_input(g, of);
+        if (of < 0)
+            continue;
+        int low = t->p->port[g->nodes[compensate_low(g, of)].first_port + input];
+        int high = t->p->port[g->nodes[of].first_port + input];
+        if (low >= 0 && high >= 0)
+            t->like[low] = high;
+    }
 }
 
 /* Puts the appended second calibrations where they belong: new[k] is old k's place. */
@@ -298,7 +345,9 @@ static void add_seconds(const struct resolving *s, struct seconds *t)
         for (int i = 0; i < g->nodes[n].n_in; i++)
             if (s->limited[port_of(s, n, i)])
                 t->p->port[port_of(s, n, i)] = add_second(s, t, n, i);
+    link_parts(g, t->p);
     sort_calibs(g, t, s->arena);
+    link_thresholds(g, t);
 }
 
 static void start(struct resolving *s)
@@ -331,6 +380,7 @@ void resolve(struct quant_config *c, const struct graph *g, const struct march *
     warn_of_empty(&s);
     raise_all(&s);
     for (int i = 0; i < g->n_nodes; i++) {
+        limit_parts(&s, i);
         limit_ports(&s, i);
         limit_outputs(&s, i);
     }

@@ -13,6 +13,7 @@ struct ledger_line {
     int input; /* an input's number; REQUEST_OUTPUT; REQUEST_ALL: the node as a whole */
     int calib; /* in the plan, or -1: none stands there */
     enum qtype requested, effective; /* effective counts with a calibration only */
+    bool compensated;                /* "ec" was asked for */
     const char *decided_by;  /* "default", "op", "subgraph", "node", "constraint", "sharing" */
     const char *rule, *text; /* or NULL */
 };

@@ -21,7 +21,8 @@ const struct observe_want *survey_next(struct survey *s);
  * that holds NaN. */
 int survey_take(struct survey *s, struct seen_all *seen, struct err *e);
 
-/* The plan with all thresholds, by one candidate. Thresholds that had to be repaired (infinite, or
+/* The plan with all thresholds, by one candidate; its graph is a copy with other constants where
+ * weights are compensated. Thresholds that had to be repaired (infinite, or
  * not above zero) are told in warnings (an array of strings, or NULL). */
 int survey_plan(const struct survey *s, const struct calib_method *method, struct arena *a,
                 json_t *warnings, struct plan **ret, struct err *e);

@@ -5,6 +5,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "worker/quant/compensate.h"
 #include "worker/quant/fakequant.h"
 #include "worker/quant/place.h"
 
@@ -319,6 +320,23 @@ static void copy_thresholds(struct plan *p, int k, int from)
     p->calibs[k].axis = f->axis;
 }
 
+/* 1 for every channel of a weight. */
+static void unit_thresholds(struct plan *p, int k)
+{
+    const struct calib *c = &p->calibs[k];
+    int n = c->axis < 0 ? 1 : (int)p->graph->values[c->value].type.dims[c->axis];
+    float *ones = arena_array(p->arena, (size_t)n + 1, sizeof *ones);
+    for (int i = 0; i < n; i++)
+        ones[i] = 1;
+    set_thresholds(p, &p->calibs[k], ones, n, false);
+}
+
+/* The low part of a compensated weight, which is zero until the high part has its thresholds. */
+static bool is_low_weight(const struct graph *g, int v)
+{
+    return g->values[v].n_readers == 1 && compensate_of_low(g, g->values[v].readers[0]) >= 0;
+}
+
 int survey_plan(const struct survey *s, const struct calib_method *method, struct arena *a,
                 json_t *warnings, struct plan **ret, struct err *e)
 {
@@ -338,8 +356,9 @@ int survey_plan(const struct survey *s, const struct calib_method *method, struc
             fold_scales(p, k);
     }
     for (int k = 0; k < p->n_calibs; k++) {
-        if (p->calibs[k].kind == CALIB_WEIGHT && method->method == METHOD_FIXED)
-            set_thresholds(p, &p->calibs[k], (float[]){1}, 1, false);
+        if (p->calibs[k].kind == CALIB_WEIGHT &&
+            (method->method == METHOD_FIXED || is_low_weight(p->graph, p->calibs[k].value)))
+            unit_thresholds(p, k);
         else if (p->calibs[k].kind == CALIB_WEIGHT)
             weight_thresholds(p, k, s->c->weight_percentile);
         else if (s->r->like[k] >= 0)
@@ -347,6 +366,7 @@ int survey_plan(const struct survey *s, const struct calib_method *method, struc
         if (p->calibs[k].kind == CALIB_WEIGHT && repair(p, k, warnings, e))
             return -1;
     }
+    compensate_thresholds(p);
     *ret = p;
     return 0;
 }
