@@ -353,9 +353,3 @@ void test_config__chapter_lane_without_compensation(void)
     CHECK_INT(json_array_size(c->warnings), 1); /* Conv_8 stands twice */
     CHECK(c->candidates[0].per_channel && c->candidates[0].asymmetric);
 }
-
-void test_config__compensation_is_refused_by_its_pointer_until_it_is_built(void)
-{
-    refused("{'node_config': {'Conv_1': {'qtype': 'int16', 'input1': 'ec'}}}", ERR_UNSUPPORTED,
-            "/quant_config/node_config/Conv_1/input1", "compensation");
-}
