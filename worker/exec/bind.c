@@ -181,6 +181,8 @@ static int fold(struct exec *x, struct binding *b, struct err *e)
         if (!b->out[i])
             continue;
         b->out[i]->layout = LAYOUT_PLAIN;
+        if (exec_check_room(x, tensor_bytes(b->out[i]), e))
+            return -1;
         b->out[i]->data = arena_try(&x->arena, tensor_bytes(b->out[i]) + 1);
         if (!b->out[i]->data)
             return err_set(e, ERR_MEMORY_LIMIT, "", "no memory for a constant of %zu bytes",

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "worker/exec/backend.h"
+#include "worker/ops/exact.h"
 #include "worker/ops/op.h"
 #include "worker/ops/window.h"
 
@@ -49,11 +50,8 @@ static int check_inputs(const struct op_ctx *c, bool transposed, struct err *e)
     const struct tensor *x = c->in[0], *w = c->in[1], *b = c->n_in > 2 ? c->in[2] : NULL;
     int64_t group = ((const struct conv_attr *)c->attr)->group;
     char xt[TENSOR_TEXT_MAX], wt[TENSOR_TEXT_MAX];
-    if (!x || !w)
-        return err_set(e, ERR_BAD_MODEL, "", "Input and weight must be there.");
-    if (x->type != DT_F32 || w->type != DT_F32 || (b && b->type != DT_F32))
-        return err_set(e, ERR_UNSUPPORTED, "", "Convolutions are float32 only, not %s.",
-                       tensor_text(x, xt));
+    if (exact_check(c, false, e))
+        return -1;
     int64_t want = transposed ? w->dims[0] : times(w->dims[1], group);
     bool fits = x->rank == w->rank && x->rank >= 3 && agree(x->dims[1], want) &&
                 (w->dims[0] < 0 || w->dims[0] % group == 0);
@@ -76,7 +74,7 @@ static int shape(struct op_ctx *c, bool transposed, struct err *e)
     if (check_inputs(c, transposed, e) ||
         window_of(&a->window, x, w->dims + 2, transposed, &win, e))
         return -1;
-    y->type = DT_F32;
+    y->type = x->type;
     y->rank = x->rank;
     y->dims[0] = x->dims[0];
     y->dims[1] = transposed ? times(w->dims[1], a->group) : w->dims[0];
@@ -98,6 +96,8 @@ struct conv_prep {
     const struct backend *backend;
     const void *conv;
     bool computed; /* weight or bias come at run time */
+    bool exact;    /* no float32: by plain loops */
+    struct conv_desc desc;
 };
 
 static int describe(const struct op_ctx *c, bool transposed, struct conv_desc *ret, struct err *e)
@@ -139,6 +139,10 @@ static int prepare(struct op_ctx *c, bool transposed, const void **ret, struct e
     if (describe(c, transposed, &d, e))
         return -1;
     p->computed = !w->data || (b && !b->data);
+    p->exact = c->in[0]->type != DT_F32;
+    p->desc = d;
+    if (p->exact)
+        return 0;
     if (backend_conv(c->backend, &d, p->computed ? NULL : w->data,
                      p->computed || !b ? NULL : b->data, c->arena, &p->backend, &p->conv,
                      &c->scratch_bytes, e))
@@ -161,6 +165,9 @@ static int conv_run(const struct op_ctx *c, struct err *e)
 {
     const struct conv_prep *p = c->prep;
     const struct tensor *b = bias_of(c);
+    if (p->exact)
+        exact_conv(c->in[0]->type, &p->desc, c->in[0]->data, c->in[1]->data, b ? b->data : NULL,
+                   c->out[0]->data);
     if (!p->backend)
         return 0;
     if (p->computed)
@@ -201,7 +208,7 @@ const struct op ops_conv[] = {
      .prepare = conv_prepare,
      .run = conv_run,
      .macs = conv_macs,
-     .note = "float32, 1 to 3 spatial dims, grouped; the weight may be computed"},
+     .note = "float32, plain loops for float64 and float16; 1 to 3 spatial dims"},
     {.type = "ConvTranspose",
      .domain = ONNX,
      .since = 1,
@@ -218,5 +225,5 @@ const struct op ops_conv[] = {
      .prepare = transpose_prepare,
      .run = conv_run,
      .macs = transpose_macs,
-     .note = "float32, 1 to 3 spatial dims, grouped; the weight may be computed"},
+     .note = "float32, plain loops for float64 and float16; 1 to 3 spatial dims"},
     {0}};

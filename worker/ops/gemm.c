@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "worker/exec/backend.h"
+#include "worker/ops/exact.h"
 #include "worker/ops/op.h"
 
 struct gemm_attr {
@@ -31,19 +32,6 @@ static const struct attr_def gemm_old_attrs[] = {
     GEMM_ATTRS,
     {.name = "broadcast", .type = ATTR_INT, .offset = offsetof(struct gemm_attr, broadcast)},
     {0}};
-
-static int check_types(const struct op_ctx *c, struct err *e)
-{
-    char text[TENSOR_TEXT_MAX];
-    for (int i = 0; i < c->n_in; i++) {
-        if (!c->in[i] && i < 2)
-            return err_set(e, ERR_BAD_MODEL, "", "Input %d must be there.", i);
-        if (c->in[i] && c->in[i]->type != DT_F32)
-            return err_set(e, ERR_UNSUPPORTED, "", "Products are float32 only, not %s.",
-                           tensor_text(c->in[i], text));
-    }
-    return 0;
-}
 
 static int misfit(const struct op_ctx *c, struct err *e)
 {
@@ -113,7 +101,7 @@ static int gemm_shape(struct op_ctx *c, struct err *e)
 {
     const struct gemm_attr *a = c->attr;
     struct gemm_desc d;
-    if (check_types(c, e))
+    if (exact_check(c, true, e))
         return -1;
     if (c->in[0]->rank != 2 || c->in[1]->rank != 2)
         return misfit(c, e);
@@ -131,7 +119,7 @@ static int gemm_shape(struct op_ctx *c, struct err *e)
                            tensor_text(add, t));
         }
     }
-    c->out[0]->type = DT_F32;
+    c->out[0]->type = c->in[0]->type;
     c->out[0]->rank = 2;
     memcpy(c->out[0]->dims, dims, sizeof dims);
     return 0;
@@ -157,6 +145,8 @@ static int gemm_prepare(struct op_ctx *c, const void **ret, struct err *e)
     struct gemm_desc d;
     gemm_dims(c, &d);
     *ret = p;
+    if (c->in[0]->type != DT_F32)
+        return 0;
     p->backend = c->used = c->backend;
     if (!c->in[1]->data || d.a_transposed || !d.m || !d.n || !d.k)
         return 0;
@@ -165,14 +155,18 @@ static int gemm_prepare(struct op_ctx *c, const void **ret, struct err *e)
     return prepare_rows(c, d.m, d.k, d.n, d.b_transposed, d.alpha, bias, p, e);
 }
 
-static void add_broadcast(const struct tensor *add, float beta, float *y, int64_t m, int64_t n)
+static void add_broadcast(const struct tensor *add, float beta, void *y, int64_t m, int64_t n)
 {
-    const float *from = add->data;
     bool rows = add->rank >= 2 && add->dims[add->rank - 2] == m && m > 1;
     bool columns = add->rank >= 1 && add->dims[add->rank - 1] == n && n > 1;
     for (int64_t i = 0; i < m; i++)
-        for (int64_t j = 0; j < n; j++)
-            *y++ += beta * from[(rows ? i * (columns ? n : 1) : 0) + (columns ? j : 0)];
+        for (int64_t j = 0; j < n; j++) {
+            int64_t from = (rows ? i * (columns ? n : 1) : 0) + (columns ? j : 0), to = i * n + j;
+            if (add->type == DT_F32)
+                ((float *)y)[to] += beta * ((const float *)add->data)[from];
+            else
+                exact_add(add->type, beta, add->data, from, y, to);
+        }
 }
 
 static int gemm_run(const struct op_ctx *c, struct err *e)
@@ -181,8 +175,10 @@ static int gemm_run(const struct op_ctx *c, struct err *e)
     const struct tensor *add = p->bias_done ? NULL : addend(c);
     struct gemm_desc d;
     gemm_dims(c, &d);
-    float *y = c->out[0]->data;
-    if (p->conv) {
+    void *y = c->out[0]->data;
+    if (!p->backend) {
+        exact_gemm(c->in[0]->type, &d, c->in[0]->data, c->in[1]->data, y);
+    } else if (p->conv) {
         if (p->backend->conv_run(p->conv, c->in[0]->data, y, c->scratch, e))
             return -1;
     } else if (!d.k) {
@@ -258,9 +254,9 @@ static int matmul_shape(struct op_ctx *c, struct err *e)
 {
     struct matmul m;
     struct tensor *y = c->out[0];
-    if (check_types(c, e) || matmul_dims(c, &m, e))
+    if (exact_check(c, true, e) || matmul_dims(c, &m, e))
         return -1;
-    y->type = DT_F32;
+    y->type = c->in[0]->type;
     y->rank = m.rank;
     memcpy(y->dims, m.dims, (size_t)m.rank * sizeof m.dims[0]);
     if (c->in[0]->rank > 1)
@@ -289,9 +285,11 @@ static int matmul_prepare(struct op_ctx *c, const void **ret, struct err *e)
 {
     struct matmul_prep *p = arena_alloc(c->arena, sizeof *p);
     *ret = p;
-    p->product.backend = c->used = c->backend;
     if (matmul_dims(c, &p->m, e))
         return -1;
+    if (c->in[0]->type != DT_F32)
+        return 0;
+    p->product.backend = c->used = c->backend;
     if (!one_matrix(c))
         return 0;
     return prepare_rows(c, p->m.batch * p->m.m, p->m.k, p->m.n, false, 1, NULL, &p->product, e);
@@ -301,22 +299,28 @@ static int matmul_run(const struct op_ctx *c, struct err *e)
 {
     const struct matmul_prep *p = c->prep;
     const struct matmul *m = &p->m;
-    const float *a = c->in[0]->data, *b = c->in[1]->data;
-    float *y = c->out[0]->data;
+    const char *a = c->in[0]->data, *b = c->in[1]->data;
+    char *y = c->out[0]->data;
+    enum dtype type = c->in[0]->type;
+    int64_t size = (int64_t)dtype_size(type);
     struct gemm_desc d = {.m = m->m, .n = m->n, .k = m->k, .alpha = 1};
     if (p->product.conv)
-        return p->product.backend->conv_run(p->product.conv, a, y, c->scratch, e);
+        return p->product.backend->conv_run(p->product.conv, c->in[0]->data, c->out[0]->data,
+                                            c->scratch, e);
     if (!m->k) {
         memset(y, 0, tensor_bytes(c->out[0]));
         return 0;
     }
-    for (int64_t i = 0; i < m->batch; i++, y += m->m * m->n) {
+    for (int64_t i = 0; i < m->batch; i++, y += m->m * m->n * size) {
         int64_t at_a = 0, at_b = 0, rest = i;
         for (int j = m->rank - 1; j >= 0; rest /= m->dims[j--]) {
             at_a += rest % m->dims[j] * m->a_step[j];
             at_b += rest % m->dims[j] * m->b_step[j];
         }
-        if (p->product.backend->gemm(&d, a + at_a, b + at_b, y, e))
+        const void *a_now = a + at_a * size, *b_now = b + at_b * size;
+        if (type != DT_F32)
+            exact_gemm(type, &d, a_now, b_now, y);
+        else if (p->product.backend->gemm(&d, a_now, b_now, (float *)(void *)y, e))
             return -1;
     }
     return 0;
@@ -334,24 +338,26 @@ static int64_t matmul_macs(const struct op_ctx *c)
         .max_in = 3, .in = {FEATURE, WEIGHT(PORT_AXIS_BY_OP), BIAS}, .out = {FEATURE},             \
         .traits = T_QUANT | T_CHAIN_HEAD, .layout = L_PLAIN, .attrs = table,                       \
         .attr_size = sizeof(struct gemm_attr), .shape = gemm_shape, .prepare = gemm_prepare,       \
-        .run = gemm_run, .weight_axis = gemm_weight_axis, .macs = gemm_macs, .note = "float32"     \
+        .run = gemm_run, .weight_axis = gemm_weight_axis, .macs = gemm_macs,                       \
+        .note = "float32; plain loops for float64, float16 and 32 and 64 bit integers"             \
     }
 
-const struct op ops_gemm[] = {GEMM(1, 6, gemm_old_attrs),
-                              GEMM(7, 10, gemm_attrs),
-                              GEMM(11, 0, gemm_attrs),
-                              {.type = "MatMul",
-                               .domain = ONNX,
-                               .since = 1,
-                               .min_in = 2,
-                               .max_in = 2,
-                               .in = {FEATURE, WEIGHT(-1)},
-                               .out = {FEATURE},
-                               .traits = T_QUANT,
-                               .layout = L_PLAIN,
-                               .shape = matmul_shape,
-                               .prepare = matmul_prepare,
-                               .run = matmul_run,
-                               .macs = matmul_macs,
-                               .note = "float32"},
-                              {0}};
+const struct op ops_gemm[] = {
+    GEMM(1, 6, gemm_old_attrs),
+    GEMM(7, 10, gemm_attrs),
+    GEMM(11, 0, gemm_attrs),
+    {.type = "MatMul",
+     .domain = ONNX,
+     .since = 1,
+     .min_in = 2,
+     .max_in = 2,
+     .in = {FEATURE, WEIGHT(-1)},
+     .out = {FEATURE},
+     .traits = T_QUANT,
+     .layout = L_PLAIN,
+     .shape = matmul_shape,
+     .prepare = matmul_prepare,
+     .run = matmul_run,
+     .macs = matmul_macs,
+     .note = "float32; plain loops for float64, float16 and 32 and 64 bit integers"},
+    {0}};

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "worker/exec/simd.h"
-#include "worker/ops/op.h"
+#include "worker/ops/walk.h"
 #include "worker/ops/window.h"
 
 struct pool_attr {
@@ -51,13 +51,20 @@ static int pool_check(const struct node *n, void *attr, struct err *e)
     return window_check(&a->window, e);
 }
 
+static bool is_max(const struct node *n)
+{
+    return !strcmp(n->op_type, "MaxPool");
+}
+
 static int check_input(const struct op_ctx *c, struct err *e)
 {
     char text[TENSOR_TEXT_MAX];
     if (!c->in[0])
         return err_set(e, ERR_BAD_MODEL, "", "The input must be there.");
-    if (c->in[0]->type != DT_F32)
-        return err_set(e, ERR_UNSUPPORTED, "", "Pools are float32 only, not %s.",
+    enum dtype t = c->in[0]->type;
+    bool whole = is_max(c->node) && (t == DT_I8 || t == DT_U8);
+    if (!dtype_is_float(t) && !whole)
+        return err_set(e, ERR_UNSUPPORTED, "", "The pool does not take %s.",
                        tensor_text(c->in[0], text));
     if (c->in[0]->rank < 3)
         return err_set(e, ERR_BAD_MODEL, "", "A pool's input has 3 dims or more, not %s.",
@@ -84,7 +91,7 @@ static int pool_shape(struct op_ctx *c, struct err *e)
     struct window w;
     if (check_input(c, e) || window_of(&a->window, c->in[0], NULL, false, &w, e))
         return -1;
-    set_output(c, 0, DT_F32, w.out);
+    set_output(c, 0, c->in[0]->type, w.out);
     set_output(c, 1, DT_I64, w.out);
     return 0;
 }
@@ -93,7 +100,7 @@ static int global_shape(struct op_ctx *c, struct err *e)
 {
     if (check_input(c, e))
         return -1;
-    set_output(c, 0, DT_F32, NULL);
+    set_output(c, 0, c->in[0]->type, NULL);
     return 0;
 }
 
@@ -293,23 +300,82 @@ static void one_window(const struct pool *p, const struct pixels *px, int64_t pa
     }
 }
 
+/* ---- other types than float32: as double, a window and channel at a time ---- */
+
+static double value_at(const struct tensor *x, int64_t i)
+{
+    double v;
+    row_loader(x->type)(1, (const char *)x->data + (size_t)i * dtype_size(x->type), 1, &v);
+    return v;
+}
+
+/* The pixel whose element is the largest, by index into px->at; NaN wins. */
+static int64_t best_of(const struct tensor *x, int64_t base, const struct pixels *px)
+{
+    int64_t best = 0;
+    for (int64_t i = 1; i < px->n; i++) {
+        double v = value_at(x, base + px->at[i]), m = value_at(x, base + px->at[best]);
+        if (v > m || (v != v && m == m))
+            best = i;
+    }
+    return best;
+}
+
+static double exact_window(const struct pool *p, const struct tensor *x, int64_t base,
+                           const struct pixels *px, int64_t padded)
+{
+    double sum = 0;
+    if (p->kind == POOL_MAX)
+        return px->n ? value_at(x, base + px->at[best_of(x, base, px)]) : -DBL_MAX;
+    for (int64_t i = 0; i < px->n; i++) {
+        double v = value_at(x, base + px->at[i]);
+        sum += p->kind == POOL_AVERAGE ? v : pow(fabs(v), p->power);
+    }
+    if (p->kind == POOL_LP)
+        return pow(sum, 1 / p->power);
+    return px->n ? sum / (double)(p->include_pad ? padded : px->n) : 0;
+}
+
+/* All channels of one output pixel; base: the image's first element, at: the output's. */
+static void exact_pixel(const struct pool *p, const struct op_ctx *c, int64_t base,
+                        const struct pixels *px, int64_t padded, int64_t at)
+{
+    struct tensor *y = c->out[0];
+    for (int64_t k = 0; k < p->channels; k++) {
+        double v = exact_window(p, c->in[0], base + k, px, padded);
+        row_storer(y->type)(1, &v, (char *)y->data + (size_t)(at + k) * dtype_size(y->type), 1);
+    }
+}
+
+/* Where pixel `at` of the image lies in the order that MaxPool's indices count. */
+static int64_t index_of(const struct pool *p, int64_t at)
+{
+    const struct window *w = &p->w;
+    int64_t i0 = at / (w->in[1] * w->in[2]), i1 = at / w->in[2] % w->in[1];
+    return p->column_major ? i0 + w->in[0] * (i1 + w->in[1] * (at % w->in[2])) : at;
+}
+
+static void exact_index(const struct pool *p, const struct op_ctx *c, int64_t base,
+                        const struct pixels *px, int64_t n, int64_t pixel, int64_t *out)
+{
+    for (int64_t k = 0; k < p->channels; k++) {
+        int64_t best = px->n ? px->at[best_of(c->in[0], base + k, px)] : 0;
+        int64_t plane = n * p->channels + k;
+        out[plane * p->out_pixels + pixel] = plane * p->in_pixels + index_of(p, best / p->channels);
+    }
+}
+
 /* MaxPool's second output: the index of the first largest element in the plain input. */
 static void one_index(const struct pool *p, const struct pixels *px, const float *in, int64_t n,
                       int64_t pixel, int64_t *out)
 {
-    const struct window *w = &p->w;
     for (int64_t c = 0; c < p->channels; c++) {
         int64_t best = px->n ? px->at[0] : 0;
         for (int64_t i = 1; i < px->n; i++)
             if (in[px->at[i] + c] > in[best + c])
                 best = px->at[i];
-        int64_t at = best / p->channels;
-        if (p->column_major) {
-            int64_t i0 = at / (w->in[1] * w->in[2]), i1 = at / w->in[2] % w->in[1];
-            at = i0 + w->in[0] * (i1 + w->in[1] * (at % w->in[2]));
-        }
         int64_t plane = n * p->channels + c;
-        out[plane * p->out_pixels + pixel] = plane * p->in_pixels + at;
+        out[plane * p->out_pixels + pixel] = plane * p->in_pixels + index_of(p, best / p->channels);
     }
 }
 
@@ -322,9 +388,30 @@ static bool moves_on(const struct pool *p, int64_t o2)
            first + w->stride[2] + (w->kernel[2] - 1) * w->dilation[2] < w->in[2];
 }
 
+static int exact_run(const struct op_ctx *c)
+{
+    const struct pool *p = c->prep;
+    int64_t *index = c->n_out > 1 && c->out[1] ? c->out[1]->data : NULL;
+    int64_t *at = c->scratch, out = 0;
+    struct pixels px = {0, at};
+    for (int64_t n = 0; n < c->in[0]->dims[0]; n++)
+        for (int64_t pixel = 0; pixel < p->out_pixels; pixel++, out += p->channels) {
+            int64_t o[3] = {pixel / (p->w.out[1] * p->w.out[2]), pixel / p->w.out[2] % p->w.out[1],
+                            pixel % p->w.out[2]};
+            int64_t base = n * p->in_pixels * p->channels;
+            int64_t padded = find_pixels(p, o, at, &px.n);
+            exact_pixel(p, c, base, &px, padded, out);
+            if (index)
+                exact_index(p, c, base, &px, n, pixel, index);
+        }
+    return 0;
+}
+
 static int pool_run(const struct op_ctx *c, struct err *e)
 {
     const struct pool *p = c->prep;
+    if (c->in[0]->type != DT_F32)
+        return exact_run(c);
     const float *in = c->in[0]->data;
     float *out = c->out[0]->data;
     int64_t *index = c->n_out > 1 && c->out[1] ? c->out[1]->data : NULL;
@@ -364,7 +451,9 @@ static int global_run(const struct op_ctx *c, enum pool_kind kind, struct err *e
         p.power = c->node->opset < 2 ? (double)a->old_p : (double)a->p;
     for (int64_t i = 0; i < px.n; i++)
         at[i] = i * channels;
-    for (int64_t i = 0; i < x->dims[0]; i++)
+    for (int64_t i = 0; x->type != DT_F32 && i < x->dims[0]; i++)
+        exact_pixel(&p, c, i * px.n * channels, &px, px.n, i * channels);
+    for (int64_t i = 0; x->type == DT_F32 && i < x->dims[0]; i++)
         one_window(&p, &px, px.n, (const float *)x->data + i * px.n * channels,
                    (float *)c->out[0]->data + i * channels);
     return 0;
@@ -399,11 +488,11 @@ static int global_lp_run(const struct op_ctx *c, struct err *e)
     .type = name, .domain = ONNX, .since = from, .until = to, .min_in = 1, .max_in = 1,            \
     .traits = traits_, .layout = L_CL, .attrs = table, .attr_size = sizeof(struct pool_attr),      \
     .check = pool_check, .shape = pool_shape, .prepare = prepare_, .run = pool_run,                \
-    .note = "float32, 1 to 3 spatial dims"
+    .note = "1 to 3 spatial dims; fast in float32"
 #define GLOBAL(name, from, to, traits_, table, run_)                                               \
     .type = name, .domain = ONNX, .since = from, .until = to, .min_in = 1, .max_in = 1,            \
     .traits = traits_, .layout = L_CL, .attrs = table, .attr_size = sizeof(struct pool_attr),      \
-    .shape = global_shape, .prepare = global_prepare, .run = run_, .note = "float32"
+    .shape = global_shape, .prepare = global_prepare, .run = run_, .note = "fast in float32"
 #define SHARES T_QUANT | T_PRESERVES | T_LOOKTHRU
 
 const struct op ops_pool[] = {{POOL("MaxPool", 1, 0, SHARES, max_attrs, max_prepare), .max_out = 2,
