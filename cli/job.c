@@ -7,6 +7,7 @@
 
 #include "cli/cli.h"
 #include "cli/http.h"
+#include "cli/sensitivity.h"
 #include "cli/show.h"
 #include "common/json.h"
 
@@ -48,6 +49,8 @@ json_t *job_request(struct cli *c, const char *kind, struct err *e)
     int rc = c->opt.config && !config ? -1 : 0;
     if (!rc && c->opt.samples)
         rc = take_samples(c->opt.samples, options, e);
+    if (!rc && !strcmp(kind, "sensitivity"))
+        rc = sensitivity_options(&c->opt, options, e);
     if (config)
         json_object_set_new(req, "quant_config", config);
     if (json_object_size(options))
@@ -163,6 +166,9 @@ const char *calibrated_path(struct cli *c)
 
 int job_conclude(struct cli *c, const char *kind, const json_t *result, const char *verdict)
 {
+    struct err e = ERR_INIT;
+    if (!strcmp(kind, "sensitivity"))
+        return sensitivity_conclude(&c->opt, result, &e) ? cli_fail(&e) : verdict_status(verdict);
     if (c->opt.json)
         show_json(result);
     else if (!strcmp(kind, "evaluate"))
@@ -243,6 +249,11 @@ int cmd_calibrate(struct cli *c, struct err *e)
 int cmd_evaluate(struct cli *c, struct err *e)
 {
     return run_job(c, "evaluate", e);
+}
+
+int cmd_sensitivity(struct cli *c, struct err *e)
+{
+    return run_job(c, "sensitivity", e);
 }
 
 /* ---- commands on jobs ---- */

@@ -22,7 +22,8 @@ enum option_bit {
     O_STATE = 1 << 9,
     O_AFTER = 1 << 10,
     O_NO_WAIT = 1 << 11,
-    O_ALWAYS = 1 << 12
+    O_ALWAYS = 1 << 12,
+    O_SWEEP = 1 << 13
 };
 
 static const struct option_row {
@@ -30,6 +31,22 @@ static const struct option_row {
     enum option_bit bit;
     size_t at; /* in struct options; a value is NULL for a flag */
 } option_rows[] = {
+    {"--metrics", "-m", "LIST", "['cosine-similarity','mse',…]; the first one ranks", O_SWEEP,
+     offsetof(struct options, metrics)},
+    {"--node-type", "-n", "TYPE", "node (default), weight or activation", O_SWEEP,
+     offsetof(struct options, node_type)},
+    {"--output-nodes", "-o", "LIST", "compare these nodes' outputs (default: the model's)", O_SWEEP,
+     offsetof(struct options, outputs)},
+    {"--data-num", "-d", "N", "the first N samples (default 1)", O_SWEEP,
+     offsetof(struct options, data_num)},
+    {"--interested-nodes", "-i", "LIST", "only these; [[a,b],[c]] quantizes a and b together",
+     O_SWEEP, offsetof(struct options, interested)},
+    {"--verbose", "-v", "BOOL", "True: every sample too, in the JSON", O_SWEEP,
+     offsetof(struct options, verbose)},
+    {"--save-dir", "-s", "DIR", "write the table and the JSON there", O_SWEEP,
+     offsetof(struct options, save_dir)},
+    {"--full-names", NULL, NULL, "do not cut long names in the table", O_SWEEP,
+     offsetof(struct options, full_names)},
     {"--config", "-c", "FILE", "quant_config as JSON: which precision goes where", O_CONFIG,
      offsetof(struct options, config)},
     {"--out", "-o", "FILE", "where the file goes (- is standard output)", O_OUT,
@@ -96,6 +113,15 @@ static const struct command {
      "first as -c says, on --calibration-data or on DATA itself.\n\n"
      "Example:\n  ptq evaluate model_calibrated_model.onnx calibration_data\n"
      "  ptq evaluate model.onnx test_data -c int16.json --calibration-data calibration_data\n"},
+    {"get-sensitivity-of-nodes", NULL, "MODEL DATA", 2, 2, O_SWEEP | O_NO_WAIT | O_LOCAL | O_STORE,
+     cmd_sensitivity, "measure what each node costs when it alone is quantized",
+     "MODEL is a calibrated model. The table is sorted by the first metric, worst first.\n"
+     "Called by the name hmct-debugger, the program takes this command as that tool does.\n\n"
+     "Example:\n  ptq get-sensitivity-of-nodes model_calibrated_model.onnx calibration_data \\\n"
+     "      -m ['cosine-similarity','mse'] -n node -v True -s ./debug_result\n"},
+    {"sensitivity", NULL, "MODEL DATA", 2, 2, O_SWEEP | O_NO_WAIT | O_LOCAL | O_STORE,
+     cmd_sensitivity, "get-sensitivity-of-nodes, in short",
+     "See `ptq get-sensitivity-of-nodes --help`.\n"},
     {"jobs", NULL, "", 0, 0, O_LIMIT | O_STATE, cmd_jobs, "list jobs, newest first",
      "Example:\n  ptq jobs --state running\n"},
     {"watch", NULL, "JOB", 1, 1, O_AFTER, cmd_watch, "follow a job to its end",
@@ -165,23 +191,62 @@ static int usage(const char *what, const char *word)
     return EXIT_USAGE;
 }
 
-static const struct option_row *find_option(const char *word, size_t len)
+/* --data_num is --data-num. */
+static bool is_called(const struct option_row *o, const char *word, size_t len)
 {
+    if (o->letter && len == 2 && !strncmp(word, o->letter, 2))
+        return true;
+    if (strlen(o->name) != len)
+        return false;
+    for (size_t i = 0; i < len; i++)
+        if (o->name[i] != word[i] && !(o->name[i] == '-' && word[i] == '_' && i > 1))
+            return false;
+    return true;
+}
+
+/* The option of that name that the command takes; else any, for the message. */
+static const struct option_row *find_option(const struct command *k, const char *word, size_t len)
+{
+    const struct option_row *any = NULL;
     for (int i = 0; i < N_OPTIONS; i++) {
         const struct option_row *o = &option_rows[i];
-        if ((strlen(o->name) == len && !strncmp(word, o->name, len)) ||
-            (o->letter && len == 2 && !strncmp(word, o->letter, 2)))
+        if (!is_called(o, word, len))
+            continue;
+        if (!k || o->bit & (k->options | O_ALWAYS))
             return o;
+        any = o;
     }
-    return NULL;
+    return any;
+}
+
+/* A list that the shell has cut at its spaces: how many words it is; 1 for anything else. */
+static int list_words(char **argv)
+{
+    int deep = 0, n = 0;
+    if (argv[0][0] != '[')
+        return 1;
+    do {
+        for (const char *p = argv[n]; *p; p++)
+            deep += (*p == '[') - (*p == ']');
+        n++;
+    } while (deep > 0 && argv[n]);
+    return deep ? 1 : n;
+}
+
+static const char *joined(struct arena *a, char **argv, int n)
+{
+    const char *all = argv[0];
+    for (int i = 1; i < n; i++)
+        all = arena_printf(a, "%s %s", all, argv[i]);
+    return all;
 }
 
 /* Takes an option at argv[0]: how many words it took, 0 on error. "--name=value" is one word. */
-static int take_option(struct cli *c, char **argv, unsigned *seen)
+static int take_option(struct cli *c, const struct command *k, char **argv, unsigned *seen)
 {
     const char *equals = !strncmp(argv[0], "--", 2) ? strchr(argv[0], '=') : NULL;
     size_t len = equals ? (size_t)(equals - argv[0]) : strlen(argv[0]);
-    const struct option_row *o = find_option(argv[0], len);
+    const struct option_row *o = find_option(k, argv[0], len);
     if (!o)
         return usage("This option is not known", argv[0]), 0;
     char *to = (char *)&c->opt + o->at;
@@ -195,15 +260,18 @@ static int take_option(struct cli *c, char **argv, unsigned *seen)
         return usage(o->value ? "This option needs a value" : "This option takes no value",
                      argv[0]),
                0;
+    int words = equals || strcmp(o->value, "LIST") != 0 ? 1 : list_words(argv + 1);
+    if (words > 1)
+        value = joined(&c->arena, argv + 1, words);
     memcpy(to, &value, sizeof value);
-    return equals ? 1 : 2;
+    return equals ? 1 : 1 + words;
 }
 
-static int parse(struct cli *c, char **argv, unsigned *seen)
+static int parse(struct cli *c, const struct command *k, char **argv, unsigned *seen)
 {
     for (int i = 0; argv[i];) {
         if (argv[i][0] == '-' && argv[i][1]) {
-            int took = take_option(c, argv + i, seen);
+            int took = take_option(c, k, argv + i, seen);
             if (!took)
                 return EXIT_USAGE;
             i += took;
@@ -214,6 +282,16 @@ static int parse(struct cli *c, char **argv, unsigned *seen)
         }
     }
     return EXIT_OK;
+}
+
+/* The first word that is a command's name says what the letters mean. */
+static const struct command *guess_command(char **argv)
+{
+    for (; *argv; argv++)
+        for (int i = 0; i < N_COMMANDS; i++)
+            if (!strcmp(*argv, commands[i].name))
+                return &commands[i];
+    return NULL;
 }
 
 /* The command that the first words name; they are taken away. */
@@ -271,7 +349,7 @@ int main(int argc, char **argv)
     unsigned seen = 0;
     if (argc == 2 && !strcmp(argv[1], "--version"))
         return puts("ptq " PTQ_VERSION) < 0;
-    int status = parse(&c, argv + 1, &seen);
+    int status = parse(&c, guess_command(argv + 1), argv + 1, &seen);
     if (status)
         return status;
     const struct command *k = take_command(&c);

@@ -7,6 +7,7 @@
 #include "common/sha256.h"
 #include "server/blobs.h"
 #include "server/inputs.h"
+#include "server/jobspec_options.h"
 #include "server/store.h"
 
 enum { LABELS_MAX = 64, LABEL_MAX = 255, PRIORITY_MAX = 100 };
@@ -28,13 +29,6 @@ static const struct json_field patch_fields[] = {
     {"labels", JSON_K_OBJECT, 0, 0, 0},
     {"priority", JSON_K_INT, 0, -PRIORITY_MAX, PRIORITY_MAX},
     {0}};
-
-/* An option with its value when it is absent, and what else it may be. */
-struct option {
-    const char *key;
-    json_t *(*fallback)(void);
-    int (*check)(const json_t *v, const char *at, struct err *e);
-};
 
 static json_t *automatic(void)
 {
@@ -74,7 +68,8 @@ static const struct kind {
     bool calibration_data; /* may be given */
     bool quant_config;     /* is {} when it is absent */
 } kinds[] = {{"calibrate", calibrate_options, false, true},
-             {"evaluate", evaluate_options, true, false}};
+             {"evaluate", evaluate_options, true, false},
+             {"sensitivity", sensitivity_options, false, false}};
 enum { KINDS = sizeof kinds / sizeof *kinds };
 
 static const struct kind *find_kind(const char *name)
@@ -105,7 +100,7 @@ static int unknown_kind(const char *name, struct err *e)
 
 static int check_option_key(const struct option *options, const char *key, struct err *e)
 {
-    struct json_field fields[8] = {{0}};
+    struct json_field fields[OPTIONS_MAX] = {{0}};
     for (int i = 0; options[i].key; i++)
         fields[i] = (struct json_field){options[i].key, JSON_K_ANY, 0, 0, 0};
     json_t *one = json_pack("{s:n}", key);
@@ -264,12 +259,16 @@ static int resolve_data(struct server *s, const json_t *body, const char *key, s
 
 static int check_sample_count(const json_t *options, int64_t there, struct err *e)
 {
-    int64_t wanted = json_int(options, "samples", 0);
-    if (wanted <= there)
-        return 0;
-    return err_set(e, ERR_INVALID, "/options/samples",
-                   "The data set has %lld samples, %lld are asked for.", (long long)there,
-                   (long long)wanted);
+    static const char *const keys[] = {"samples", "data_num"};
+    for (int i = 0; i < 2; i++) {
+        int64_t wanted = json_int(options, keys[i], 0);
+        char at[32];
+        snprintf(at, sizeof at, "/options/%s", keys[i]);
+        if (wanted > there)
+            return err_set(e, ERR_INVALID, at, "The data set has %lld samples, %lld are asked for.",
+                           (long long)there, (long long)wanted);
+    }
+    return 0;
 }
 
 /* ---- labels ---- */
@@ -353,7 +352,10 @@ static int resolve(struct server *s, const struct kind *k, const json_t *body, s
     json_object_set_new(spec, "options", options);
     if (!k->calibration_data && json_object_get(body, "calibration_data"))
         return err_set(e, ERR_INVALID, "/calibration_data",
-                       "A job of the kind %s calibrates with \"data\".", k->name);
+                       "A job of the kind %s takes \"data\" alone.", k->name);
+    if (k->options == sensitivity_options && json_object_get(body, "quant_config"))
+        return err_set(e, ERR_INVALID, "/quant_config",
+                       "A sweep measures a calibrated model as it is.");
     json_t *config = json_object_get(body, "quant_config");
     if (config || k->quant_config)
         json_object_set_new(spec, "quant_config", config ? json_incref(config) : json_object());

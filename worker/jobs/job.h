@@ -38,6 +38,9 @@ struct task_kind {
     /* In a child: computes task `index` into ret (at most 1 MiB). A pure function of `common`,
      * the task's own bytes and what `ctx` was made from (and its digest covers). */
     int (*run)(void *ctx, int index, struct buf *ret, struct err *e);
+    /* In the job's process, once, before the first task is computed: not when the store has all.
+     * What it makes is there in the children. May be NULL. */
+    int (*before)(void *ctx, struct err *e);
     /* In a child, once after the fork, before its first task; may be NULL. */
     int (*start)(void *ctx, struct err *e);
 };

@@ -122,6 +122,8 @@ static int give(struct run *r)
         if (!r->slots) {
             int left = r->n - r->given, want = r->j->slots < left ? r->j->slots : left;
             r->started_ms = clock_mono_ms();
+            if (r->kind->before && r->kind->before(r->ctx, r->e))
+                return -1;
             r->slots = slots_open(want, r->kind, r->ctx, r->j->task_timeout_ms, r->e);
             if (!r->slots)
                 return -1;
@@ -219,7 +221,9 @@ static int run_inline(struct run *r)
 {
     struct buf b;
     buf_init(&b, TASK_RESULT_MAX);
-    int rc = r->kind->start ? r->kind->start(r->ctx, r->e) : 0;
+    int rc = r->kind->before && r->n ? r->kind->before(r->ctx, r->e) : 0;
+    if (!rc && r->kind->start)
+        rc = r->kind->start(r->ctx, r->e);
     for (int i = 0; i < r->n && !rc; i++) {
         buf_clear(&b);
         rc = r->kind->run(r->ctx, i, &b, r->e);
