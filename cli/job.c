@@ -50,7 +50,7 @@ json_t *job_request(struct cli *c, const char *kind, struct err *e)
     if (!rc && c->opt.samples)
         rc = take_samples(c->opt.samples, options, e);
     if (!rc && !strcmp(kind, "sensitivity"))
-        rc = sensitivity_options(&c->opt, options, e);
+        rc = sensitivity_request(&c->opt, options, e);
     if (config)
         json_object_set_new(req, "quant_config", config);
     if (json_object_size(options))

@@ -157,7 +157,7 @@ static int take_verbose(json_t *options, const char *text, struct err *e)
     return 0;
 }
 
-int sensitivity_options(const struct options *o, json_t *options, struct err *e)
+int sensitivity_request(const struct options *o, json_t *options, struct err *e)
 {
     if (o->node_type)
         json_object_set_new(options, "node_type", json_string(o->node_type));

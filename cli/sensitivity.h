@@ -11,7 +11,7 @@ json_t *list_parse(const char *text, bool nested, struct err *e);
 int word_flag(const char *word, bool *ret);
 
 /* Adds the command line's options to the job's. */
-int sensitivity_options(const struct options *o, json_t *options, struct err *e);
+int sensitivity_request(const struct options *o, json_t *options, struct err *e);
 
 /* Five decimals without trailing zeros, never an exponent. */
 const char *number_text(struct arena *a, double v);

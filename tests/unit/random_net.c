@@ -246,24 +246,29 @@ struct tensor random_input(unsigned number, struct arena *a)
     return t;
 }
 
+struct plan *random_plan(const struct graph *g, const struct tensor *inputs, struct arena *a)
+{
+    struct exec *x;
+    struct err e = ERR_INIT;
+    struct seen s = {.g = g};
+    s.largest = arena_array(a, (size_t)g->n_values + 1, sizeof *s.largest);
+    CHECK_OK(exec_new(g, inputs, NULL, &x, &e), e);
+    CHECK_OK(exec_run(x, inputs, see, &s, &e), e);
+    exec_free(x);
+    struct plan *p = place(g, NULL, a);
+    for (int k = 0; k < p->n_calibs; k++)
+        set_thresholds(&p->calibs[k], g, &s, a);
+    return p;
+}
+
 void random_net(unsigned number, struct arena *a, struct random_net *ret)
 {
     struct writing w = {0};
-    struct exec *x;
-    struct err e = ERR_INIT;
     ret->input = random_input(number, a);
     seed = number * 2654435761u + 17;
     buf_init(&w.text, 1 << 20);
     write_graph(&w);
     ret->graph = mini_graph(a, w.text.data);
     buf_done(&w.text);
-    struct seen s = {.g = ret->graph};
-    s.largest = arena_array(a, (size_t)ret->graph->n_values + 1, sizeof *s.largest);
-    s.largest[ret->graph->inputs[0]] = largest_of(&ret->input);
-    CHECK_OK(exec_new(ret->graph, &ret->input, NULL, &x, &e), e);
-    CHECK_OK(exec_run(x, &ret->input, see, &s, &e), e);
-    exec_free(x);
-    ret->plan = place(ret->graph, NULL, a);
-    for (int k = 0; k < ret->plan->n_calibs; k++)
-        set_thresholds(&ret->plan->calibs[k], ret->graph, &s, a);
+    ret->plan = random_plan(ret->graph, &ret->input, a);
 }

@@ -16,4 +16,7 @@ void random_net(unsigned number, struct arena *a, struct random_net *ret);
 /* Another input for it. */
 struct tensor random_input(unsigned number, struct arena *a);
 
+/* Calibrations where they stand, of random types, with thresholds near what a run shows. */
+struct plan *random_plan(const struct graph *g, const struct tensor *inputs, struct arena *a);
+
 #endif

@@ -1,14 +1,15 @@
 /* The sweep against full runs of the executor, on random graphs. */
-#include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "tests/test.h"
 #include "tests/unit/mini.h"
 #include "tests/unit/random_net.h"
 #include "worker/exec/sweep.h"
+#include "worker/load/dataset.h"
+#include "worker/load/model.h"
 #include "worker/quant/candidates.h"
+#include "worker/quant/place.h"
 
 static struct arena arena; /* to the test's end */
 
@@ -149,4 +150,223 @@ void test_sweep__equals_full_runs_for_chosen_outputs(void)
         arena_done(&arena);
     }
     CHECK(executed < whole * 7 / 10);
+}
+
+/* ---- candidates ---- */
+
+#define TWO_HEADS                                                                                  \
+    "input x 1,4,8,8\nconst w 4,4,1,1\nconst v 4,4,1,1\nconst u 4,4,1,1\noutput a\noutput b\n"     \
+    "c1 Conv x,w -> y\nr1 Relu y -> r\nc2 Conv r,v -> a\nc3 Sigmoid r -> s\nc4 Conv s,u -> b\n"
+
+static const struct candidate *named(const struct candidates *c, const char *name)
+{
+    for (int i = 0; i < c->n; i++)
+        if (!strcmp(c->list[i].name, name))
+            return &c->list[i];
+    return NULL;
+}
+
+static struct plan *two_heads(void)
+{
+    return place(mini_graph(&arena, TWO_HEADS), NULL, &arena);
+}
+
+void test_sweep__a_node_has_its_inputs_calibrations_weights_included(void)
+{
+    struct plan *p = two_heads();
+    struct candidates *c = found(p, BY_NODE, NULL, NULL);
+    const struct candidate *c1 = named(c, "c1");
+    CHECK_INT(c1->n_calibs, 2);
+    CHECK_STR(p->calibs[c1->calibs[0]].name, "x_HzCalibration");
+    CHECK_STR(p->calibs[c1->calibs[1]].name, "w_HzCalibration");
+    CHECK(c1->reaches[0] && c1->reaches[1]);
+    CHECK(!named(c, "c4")->reaches[0] && named(c, "c4")->reaches[1]);
+}
+
+void test_sweep__nodes_that_reach_no_chosen_output_are_not_listed(void)
+{
+    struct candidates *c = found(two_heads(), BY_NODE, json_pack("[s]", "c2"), NULL);
+    CHECK(named(c, "c1") && named(c, "c2"));
+    CHECK(!named(c, "c4"));
+}
+
+void test_sweep__types_list_weights_and_activations_by_their_calibrations(void)
+{
+    struct plan *p = two_heads();
+    struct candidates *w = found(p, BY_WEIGHT, NULL, NULL);
+    struct candidates *a = found(p, BY_ACTIVATION, NULL, NULL);
+    CHECK_INT(w->n, 3);
+    CHECK(named(w, "u_HzCalibration") && !named(w, "x_HzCalibration"));
+    CHECK(named(a, "x_HzCalibration") && named(a, "s_HzCalibration"));
+    CHECK_INT(w->n + a->n, p->n_calibs);
+}
+
+void test_sweep__groups_are_quantized_together(void)
+{
+    json_t *asked = json_pack("[[s,s],s]", "c1", "c4", "c2");
+    struct candidates *c = found(two_heads(), BY_NODE, NULL, asked);
+    CHECK_INT(c->n, 2);
+    CHECK_STR(c->list[0].name, "c1+c4");
+    CHECK_INT(c->list[0].n_calibs, 4);
+    CHECK_STR(c->list[1].name, "c2");
+}
+
+void test_sweep__nodes_with_the_same_calibrations_are_one(void)
+{
+    struct plan *p = place(mini_graph(&arena, "input x 1,4,8,8\noutput a\noutput b\n"
+                                              "s1 Sigmoid x -> a\nm1 Tanh x -> b\n"),
+                           NULL, &arena);
+    struct candidates *c = found(p, BY_NODE, NULL, NULL);
+    CHECK_INT(c->n, 2);
+    CHECK_INT(c->list[0].same, 0);
+    CHECK_INT(c->list[1].same, 0);
+}
+
+static void check_refused(json_t *outputs, json_t *interested, enum err_code code, const char *at)
+{
+    struct candidates *c;
+    struct err e = ERR_INIT;
+    CHECK_INT(candidates_find(two_heads(), BY_NODE, outputs, interested, &arena, &c, &e), -1);
+    CHECK_INT(e.code, code);
+    CHECK_STR(e.at, at);
+    json_decref(outputs);
+    json_decref(interested);
+}
+
+void test_sweep__unknown_names_are_refused_with_their_place(void)
+{
+    check_refused(json_pack("[s,s]", "a", "nope"), NULL, ERR_UNKNOWN_NAME, "/options/outputs/1");
+    check_refused(NULL, json_pack("[s,[s,s]]", "c1", "c2", "c9"), ERR_UNKNOWN_NAME,
+                  "/options/interested_nodes/1/1");
+    check_refused(json_pack("[s,s]", "a", "c2"), NULL, ERR_INVALID, "/options/outputs/1");
+}
+
+/* ---- a spoiled node is found ---- */
+
+static double worst_but(struct sweep *s, const struct candidates *all, int spoiled, int *ret_worst)
+{
+    double most = -1;
+    struct metric_sums sums[64];
+    struct sweep_counts n;
+    struct err e = ERR_INIT;
+    for (int i = 0; i < all->n; i++) {
+        if (i == spoiled)
+            continue;
+        const struct candidate *c = &all->list[i];
+        CHECK_OK(sweep_run(s, c->calibs, c->n_calibs, sums, &n, &e), e);
+        double mse = 0;
+        int reached = 0;
+        for (int o = 0; o < all->n_outputs; o++)
+            if (c->reaches[o]) {
+                mse += metric_of(M_MSE, &sums[o]);
+                reached++;
+            }
+        if (mse / reached > most) {
+            most = mse / reached;
+            *ret_worst = i;
+        }
+    }
+    return most;
+}
+
+/* A weight's threshold is made larger until its loss is half (3 dB) above the worst other one. */
+void test_sweep__a_weight_spoiled_by_three_decibels_is_ranked_first(void)
+{
+    int spoiled_nets = 0;
+    for (unsigned n = 200; n < 260; n++) {
+        struct random_net r;
+        random_net(n, &arena, &r);
+        struct candidates *all = found(r.plan, BY_WEIGHT, NULL, NULL);
+        if (all->n < 2) {
+            arena_done(&arena);
+            continue;
+        }
+        int victim = (int)(n % (unsigned)all->n), worst = -1;
+        struct sweep *s = swept(&r, all, 0);
+        double limit = worst_but(s, all, victim, &worst);
+        sweep_free(s);
+        struct calib *k = &r.plan->calibs[all->list[victim].calibs[0]];
+        float *t = arena_copy(&arena, k->thresholds, (size_t)k->n_thresholds * sizeof *t);
+        k->thresholds = t;
+        k->qtype = Q_INT8;
+        for (int step = 0; step < 60; step++) {
+            struct metric_sums sums[64];
+            struct sweep_counts counts;
+            struct err e = ERR_INIT;
+            s = swept(&r, all, 0);
+            CHECK_OK(sweep_run(s, all->list[victim].calibs, 1, sums, &counts, &e), e);
+            double mse = 0;
+            int reached = 0;
+            for (int o = 0; o < all->n_outputs; o++)
+                if (all->list[victim].reaches[o]) {
+                    mse += metric_of(M_MSE, &sums[o]);
+                    reached++;
+                }
+            bool enough = mse / reached >= 2 * limit;
+            if (enough)
+                worst_but(s, all, -1, &worst);
+            sweep_free(s);
+            if (enough) {
+                CHECK_INT(worst, victim);
+                spoiled_nets++;
+                break;
+            }
+            for (int c = 0; c < k->n_thresholds; c++)
+                t[c] *= 1.2f;
+        }
+        arena_done(&arena);
+    }
+    CHECK(spoiled_nets > 20);
+}
+
+/* ---- real models ---- */
+
+enum { MODEL_CANDIDATES = 24 };
+
+static void check_model(const char *name)
+{
+    struct model *m;
+    struct dataset *d;
+    struct tensor in[8];
+    struct err e = ERR_INIT;
+    char path[256];
+    snprintf(path, sizeof path, "%s/model.onnx", name);
+    CHECK_OK(model_open(&(struct model_source){.path = test_model(path), .local = true}, &m, &e),
+             e);
+    snprintf(path, sizeof path, "%s/calibration_data", name);
+    CHECK_OK(dataset_open(test_model(path), m->float_graph, &d, &e), e);
+    CHECK(m->float_graph->n_inputs <= 8);
+    for (int k = 0; k < m->float_graph->n_inputs; k++)
+        dataset_sample(d, 0, k, &in[k]);
+    struct plan *p = random_plan(m->float_graph, in, &arena);
+    struct candidates *c = found(p, BY_NODE, NULL, NULL);
+    struct sweep_opts opts = {.plan = p, .outputs = c->outputs, .n_outputs = c->n_outputs};
+    for (int tight = 0; tight < 2; tight++) {
+        struct sweep *s;
+        struct metric_sums fast[64], naive[64];
+        struct sweep_counts counts;
+        opts.keep_max = tight ? 100000 : 0;
+        CHECK_OK(sweep_new(m->float_graph, in, &opts, &s, &e), e);
+        CHECK_OK(sweep_load(s, in, &e), e);
+        for (int i = tight; i < c->n; i += 1 + c->n / MODEL_CANDIDATES) {
+            const struct candidate *k = &c->list[i];
+            CHECK_OK(sweep_run(s, k->calibs, k->n_calibs, fast, &counts, &e), e);
+            CHECK_OK(sweep_run_naive(s, k->calibs, k->n_calibs, naive, &counts, &e), e);
+            CHECK_MEM(fast, naive, (size_t)c->n_outputs * sizeof *fast);
+        }
+        sweep_free(s);
+    }
+    dataset_free(d);
+    model_free(m);
+    arena_done(&arena);
+}
+
+void test_models_sweep__equals_full_runs(void)
+{
+    static const char *const names[] = {
+        "mnist8_cntk",        "mnist_mbv3_hswish",   "mnist_stn_gridsample", "mnist_vit_gelu",
+        "superres_espcn",     "ultraface_rfb320",    "yunet_n_320",          "basic_pitch_nmp",
+        "sinet_portrait_seg", "prisma_portrait_seg", "dtln_denoise_1"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        check_model(names[i]);
 }
