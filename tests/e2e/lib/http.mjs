@@ -28,12 +28,12 @@ export async function request(port, options) {
 
 // Reads an event stream until `enough(rows)` or its end, then cuts the connection. Returns the rows;
 // `ended`: the server ended it.
-export async function readEvents(port, path, { accept = "application/x-ndjson", lastEventId, enough = () => false } = {}) {
+export async function readEvents(port, path, { accept = "application/x-ndjson", lastEventId, enough, opened } = {}) {
   const headers = { Accept: accept, ...(lastEventId === undefined ? {} : { "Last-Event-ID": String(lastEventId) }) };
   const { req, res } = await open(port, { path, headers });
   if (res.statusCode !== 200) throw new Error(`${path}: ${res.statusCode} ${await collect(res)}`);
+  opened?.();
   let text = "";
-  let rows = [];
   res.setEncoding("utf8");
   const parse = () => {
     if (accept === "text/event-stream") return sse(text.slice(0, text.lastIndexOf("\n\n") + 2)).map((e) => ({ ...JSON.parse(e.data), id: e.id }));
@@ -42,17 +42,16 @@ export async function readEvents(port, path, { accept = "application/x-ndjson", 
   try {
     for await (const part of res) {
       text += part;
-      rows = parse();
-      if (enough(rows)) {
+      if (enough?.(parse())) {
         req.destroy();
-        return { rows: finish(rows), ended: false, headers: res.headers };
+        return { rows: finish(parse()), ended: false, headers: res.headers };
       }
     }
   } catch (error) {
     if (error.code !== "ECONNRESET" && error.message !== "aborted") throw error;
-    return { rows: finish(rows), ended: false, cut: true, headers: res.headers };
+    return { rows: finish(parse()), ended: false, cut: true, headers: res.headers };
   }
-  return { rows: finish(rows), ended: true, headers: res.headers };
+  return { rows: finish(parse()), ended: true, headers: res.headers };
 }
 
 function finish(rows) {
