@@ -41,6 +41,78 @@ void test_unary__fast_functions_are_exact_to_two_ulps(void)
     CHECK_NEAR(worst(fast_tanh, tanh, 1e-30f, 100), 0, 3e-7);
 }
 
+static double true_gelu(double x)
+{
+    return 0.5 * x * erfc(-x * M_SQRT1_2);
+}
+static double true_gelu_tanh(double x)
+{
+    return x / (1 + exp(-2 * sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
+}
+static double true_softplus(double x)
+{
+    return x > 0 ? x + log1p(exp(-x)) : log1p(exp(x));
+}
+static double true_mish(double x)
+{
+    return x * tanh(true_softplus(x));
+}
+static float fast_expm1(float x)
+{
+    return (float)vec_expm1((double)x);
+}
+static float fast_erf(float x)
+{
+    return vec_erf(x);
+}
+static float fast_gelu(float x)
+{
+    return vec_gelu(x);
+}
+static float fast_gelu_tanh(float x)
+{
+    return vec_gelu_tanh(x);
+}
+static float fast_softplus(float x)
+{
+    return vec_softplus(x);
+}
+static float fast_mish(float x)
+{
+    return vec_mish(x);
+}
+
+void test_unary__functions_that_cancel_are_as_exact(void)
+{
+    CHECK_NEAR(worst(fast_erf, erf, 1e-30f, 50), 0, 3e-7);
+    CHECK_NEAR(worst(fast_gelu, true_gelu, 1e-30f, 100), 0, 3e-7);
+    CHECK_NEAR(worst(fast_gelu_tanh, true_gelu_tanh, 1e-30f, 100), 0, 3e-7);
+    CHECK_NEAR(worst(fast_softplus, true_softplus, 1e-30f, 86), 0, 3e-7);
+    CHECK_NEAR(worst(fast_mish, true_mish, 1e-30f, 80), 0, 3e-7);
+    CHECK_NEAR(worst(fast_expm1, expm1, 1e-30f, 88), 0, 3e-7);
+}
+
+/* The same attributes and numbers through the loop and, as float64, through libm. */
+void test_unary__loops_agree_with_libm(void)
+{
+    static const char *const ops[] = {"Erf",  "Gelu", "Softplus", "Mish",   "Elu",
+                                      "Selu", "Celu", "Tanh",     "Sigmoid"};
+    struct tensor *x = tensor_random(DT_F32, DIMS(1000), 7),
+                  *d = tensor_of(DT_F64, NULL, DIMS(1000));
+    for (int i = 0; i < 1000; i++)
+        ((double *)d->data)[i] = (double)(((float *)x->data)[i] *= 5);
+    for (size_t k = 0; k < sizeof ops / sizeof ops[0]; k++) {
+        struct attr *a = k == 4 || k == 6 ? ATTRS(AT_F("alpha", 0.7f)) : NULL;
+        struct run fast = run_op(ops[k], 20, a, 1, x), plain = run_op(ops[k], 20, a, 1, d);
+        CHECK_OK(fast.rc, fast.e);
+        CHECK_OK(plain.rc, plain.e);
+        for (int i = 0; i < 1000; i++) {
+            double want = tensor_num(&plain.out[0], i);
+            CHECK_NEAR(tensor_num(&fast.out[0], i), want, 3e-7 * fabs(want) + 1e-37);
+        }
+    }
+}
+
 void test_unary__fast_functions_hold_at_the_ends(void)
 {
     CHECK_NEAR(vec_exp(0), 1, 0);
@@ -53,6 +125,13 @@ void test_unary__fast_functions_hold_at_the_ends(void)
     CHECK_NEAR(vec_sigmoid(-INFINITY), 0, 0);
     CHECK_NEAR(vec_sigmoid(INFINITY), 1, 0);
     CHECK_NEAR((double)vec_exp(-95), exp(-95), 1e-44);
+    CHECK_NEAR(vec_erf(INFINITY), 1, 0);
+    CHECK_NEAR(vec_erf(-INFINITY), -1, 0);
+    CHECK(isinf(vec_gelu(INFINITY)) && isinf(vec_softplus(INFINITY)) && isinf(vec_mish(INFINITY)));
+    CHECK_NEAR(vec_softplus(-INFINITY), 0, 0);
+    CHECK_NEAR(vec_expm1(-INFINITY), -1, 1e-300);
+    CHECK(isnan(vec_erf(NAN)) && isnan(vec_gelu(NAN)) && isnan(vec_gelu_tanh(NAN)));
+    CHECK(isnan(vec_softplus(NAN)) && isnan(vec_mish(NAN)) && isnan(vec_expm1(NAN)));
 }
 
 void test_unary__clip_takes_both_forms_and_all_types(void)

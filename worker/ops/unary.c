@@ -61,6 +61,14 @@ F32_ROW(hard_swish, x *unit(x *(1.0f / 6) + 0.5f))
 F32_ROW(softsign, x / (1.0f + fabsf(x)))
 F32_ROW(swish, x *vec_sigmoid(a *x))
 F32_ROW(thresholded, x > a ? x : 0.0f)
+F32_ROW(erf, vec_erf(x))
+F32_ROW(gelu, vec_gelu(x))
+F32_ROW(gelu_tanh, vec_gelu_tanh(x))
+F32_ROW(softplus, vec_softplus(x))
+F32_ROW(mish, vec_mish(x))
+F32_ROW(elu, x < 0 ? (float)((double)a * vec_expm1((double)x)) : x)
+F32_ROW(selu, (float)((double)g *(x > 0 ? (double)x : (double)a * vec_expm1((double)x))))
+F32_ROW(celu, x > 0 ? x : (float)((double)a * vec_expm1((double)x / (double)a)))
 
 /* ---- values in double ---- */
 
@@ -105,13 +113,9 @@ VALUE(swish, x *sigmoid_value(a->alpha *x, a))
 VALUE(thresholded, x > a->alpha ? x : 0)
 VALUE(shrink, x<-a->lambd ? x + a->bias : x> a->lambd ? x - a->bias : 0)
 
-/* Gelu: 0.5 x (1 + erf(x / sqrt 2)), or by tanh. */
-static double gelu_value(double x, attrs_of a)
-{
-    if (!strcmp(a->approximate, "tanh"))
-        return 0.5 * x * (1 + tanh(0.7978845608028654 * (x + 0.044715 * x * x * x)));
-    return 0.5 * x * erfc(-x * 0.7071067811865476);
-}
+/* Gelu: 0.5 x (1 + erf(x / sqrt 2)); or 0.5 x (1 + tanh u), which is x / (1 + e^-2u). */
+VALUE(gelu, 0.5 * x * erfc(-x * 0.7071067811865476))
+VALUE(gelu_tanh, x / (1 + exp(-1.5957691216057308 * (x + 0.044715 * x * x * x))))
 
 /* ---- running them ---- */
 
@@ -173,9 +177,9 @@ FAST(hard_swish)
 FAST(softsign)
 FAST(swish)
 FAST(thresholded)
-PLAIN(elu)
+FAST(elu)
 PLAIN(log)
-PLAIN(erf)
+FAST(erf)
 PLAIN(sin)
 PLAIN(cos)
 PLAIN(tan)
@@ -187,11 +191,19 @@ PLAIN(cosh)
 PLAIN(asinh)
 PLAIN(acosh)
 PLAIN(atanh)
-PLAIN(celu)
-PLAIN(selu)
-PLAIN(softplus)
-PLAIN(mish)
-PLAIN(gelu)
+FAST(celu)
+FAST(selu)
+FAST(softplus)
+FAST(mish)
+
+static int gelu_run(const struct op_ctx *c, struct err *e)
+{
+    (void)e;
+    static const struct unary by_erf = {gelu_value, gelu_f32},
+                              by_tanh = {gelu_tanh_value, gelu_tanh_f32};
+    const struct unary_attr *a = c->attr;
+    return unary_run(c, !strcmp(a->approximate, "tanh") ? &by_tanh : &by_erf);
+}
 
 /* Shrink takes integers too. */
 PLAIN(shrink)
