@@ -56,6 +56,19 @@ int exec_run(struct exec *x, const struct tensor *inputs, exec_watch *watch, voi
 const struct tensor *exec_output(const struct exec *x, int i);
 const struct tensor *exec_value(const struct exec *x, int value);
 
+/* What a run was spent on. After exec_time(x), each run notes the processor time of its steps;
+ * exec_cost tells step i of the last one, false behind the last step. */
+struct exec_cost {
+    const char *name;    /* the node's, the calibration's, or the reordered value's */
+    const char *type;    /* operator, "(quantize)" or "(reorder)" */
+    const char *backend; /* NULL: none */
+    int64_t begin_ns, ns;
+    int64_t bytes; /* of all tensors that it reads and writes */
+    int64_t macs;  /* 0: not counted for this operator */
+};
+void exec_time(struct exec *x);
+bool exec_cost(const struct exec *x, int i, struct exec_cost *ret);
+
 /* Constant folding and shape inference without data, for load/: as far as it goes. Sets dims of
  * values that become known; *ret_folded[v] is the constant that value v has, or NULL. Dims that
  * depend on the data stay -1. Everything allocated in `a`. */

@@ -96,6 +96,7 @@ struct exec {
     char *slab;
     pid_t slab_owner;
     int64_t macs;
+    int64_t *began_ns; /* profile.c: when each step of the last run began; one more for its end */
 };
 
 /* exec.c */
@@ -150,6 +151,9 @@ int exec_allot(struct exec *x, struct tensor *t, struct err *e);
 int exec_capture(struct exec *x, struct step *s, struct err *e);
 void exec_free_subs(struct exec *x);
 uint64_t exec_subs_bytes(const struct exec *x);
+
+/* profile.c: the thread's processor time. */
+int64_t exec_clock_ns(void);
 
 /* slab.c */
 void exec_plan_slab(struct exec *x);

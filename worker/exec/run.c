@@ -200,8 +200,13 @@ int exec_run(struct exec *x, const struct tensor *inputs, exec_watch *watch, voi
     for (int i = 0; i < x->graph->n_inputs; i++)
         if (tell(&w, x->graph->inputs[i], false, &inputs[i], e))
             return -1;
-    for (int i = 0; i < x->n_steps; i++)
+    for (int i = 0; i < x->n_steps; i++) {
+        if (x->began_ns)
+            x->began_ns[i] = exec_clock_ns();
         if (run_step(x, x->steps[i], &w, e))
             return -1;
+    }
+    if (x->began_ns)
+        x->began_ns[x->n_steps] = exec_clock_ns();
     return plain_outputs(x, e);
 }

@@ -38,6 +38,8 @@ static const char help[] =
     "  --slots N       processes that compute at the same time (default: the cores; 0: none,\n"
     "                  everything in this process, for a debugger)\n"
     "  --backend NAME  onednn, openblas or plain (default: the best that was built)\n"
+    "  --profile FILE  with run: what each step costs on the first sample, as a table, and as a\n"
+    "                  Chrome trace in FILE\n"
     "  --json          events as one JSON object a line on standard output\n"
     "\n"
     "Exit status: 0 done, 1 the job failed, 2 wrong usage, 4 the job's target was not met.\n"
@@ -46,7 +48,7 @@ static const char help[] =
 struct args {
     const char *words[4];
     int n;
-    const char *out, *store, *backend;
+    const char *out, *store, *backend, *profile;
     int slots;
     bool json, pipe;
 };
@@ -135,7 +137,8 @@ static int take_option(struct args *a, char **argv)
         size_t at;
     } options[] = {{"--out", offsetof(struct args, out)},
                    {"--store", offsetof(struct args, store)},
-                   {"--backend", offsetof(struct args, backend)}};
+                   {"--backend", offsetof(struct args, backend)},
+                   {"--profile", offsetof(struct args, profile)}};
     for (size_t i = 0; i < sizeof options / sizeof options[0]; i++)
         if (!strcmp(argv[0], options[i].name) && argv[1]) {
             memcpy((char *)a + options[i].at, &argv[1], sizeof argv[1]);
@@ -189,7 +192,9 @@ static int dispatch(const struct host *h, const struct args *a)
     const char *first = a->words[0];
     struct err e = ERR_INIT;
     if (!strcmp(first, "run") && a->n == 4)
-        return run_to_folder(a->words[1], a->words[2], a->words[3], h->backend, &e) ? fail(&e) : 0;
+        return run_to_folder(a->words[1], a->words[2], a->words[3], h->backend, a->profile, &e)
+                   ? fail(&e)
+                   : 0;
     if (!strcmp(first, "inspect") && a->n == 2)
         return show_model(a->words[1]);
     if (a->n == 1)

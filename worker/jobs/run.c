@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "worker/exec/exec.h"
+#include "worker/jobs/profile.h"
 #include "worker/load/dataset.h"
 #include "worker/load/model.h"
 #include "worker/load/npy.h"
@@ -15,7 +16,7 @@ struct runner {
     const struct model *model;
     const struct dataset *data;
     const struct backend *backend;
-    const char *out_dir;
+    const char *out_dir, *profile;
     struct arena arena;
     struct tensor *inputs; /* of the sample at hand */
     struct exec *exec;     /* bound to the shapes of `bound` */
@@ -74,6 +75,8 @@ static int run_sample(struct runner *r, int i, struct err *e)
         dataset_sample(r->data, i, k, &r->inputs[k]);
     if (bind(r, e) || exec_run(r->exec, r->inputs, NULL, NULL, e))
         return -1;
+    if (i == 0 && r->profile && profile_exec(r->exec, r->inputs, r->profile, e))
+        return -1;
     return write_outputs(r, i, e);
 }
 
@@ -112,7 +115,7 @@ static int open_data(const char *path, const char *out_dir, const struct graph *
 }
 
 int run_to_folder(const char *model_path, const char *data_path, const char *out_dir,
-                  const struct backend *backend, struct err *e)
+                  const struct backend *backend, const char *profile, struct err *e)
 {
     struct model *m = NULL;
     struct dataset *d = NULL;
@@ -123,7 +126,8 @@ int run_to_folder(const char *model_path, const char *data_path, const char *out
     if (!rc)
         rc = open_data(data_path, out_dir, m->float_graph, &d, e);
     if (!rc) {
-        struct runner r = {.model = m, .data = d, .backend = backend, .out_dir = out_dir};
+        struct runner r = {
+            .model = m, .data = d, .backend = backend, .out_dir = out_dir, .profile = profile};
         rc = run_all(&r, e);
         exec_free(r.exec);
         arena_done(&r.arena);
