@@ -17,7 +17,7 @@ static const struct json_field body_fields[] = {
     {"model", JSON_K_ANY, 1, 0, 0},
     {"data", JSON_K_STRING, 1, 0, 0},
     {"calibration_data", JSON_K_STRING, 0, 0, 0},
-    {"quant_config", JSON_K_OBJECT, 0, 0, 0},
+    {"quant_config", JSON_K_ANY, 0, 0, 0}, /* an object, or text in the dialect */
     {"options", JSON_K_OBJECT, 0, 0, 0},
     {"labels", JSON_K_OBJECT, 0, 0, 0},
     {"priority", JSON_K_INT, 0, -PRIORITY_MAX, PRIORITY_MAX},
@@ -357,6 +357,8 @@ static int resolve(struct server *s, const struct kind *k, const json_t *body, s
         return err_set(e, ERR_INVALID, "/quant_config",
                        "A sweep measures a calibrated model as it is.");
     json_t *config = json_object_get(body, "quant_config");
+    if (config && !json_is_object(config) && !json_is_string(config) && !json_is_null(config))
+        return err_set(e, ERR_INVALID, "/quant_config", "This must be an object or a string.");
     if (config || k->quant_config)
         json_object_set_new(spec, "quant_config", config ? json_incref(config) : json_object());
     int64_t samples = 0, ignored;

@@ -112,6 +112,9 @@ void test_jobspec__every_fault_is_told_with_its_place(void)
         {"{\"kind\":\"evaluate\",\"model\":\"mdl_ready\",\"data\":\"dat_ready\",\"labels\":"
          "{\"a\":1}}",
          "/labels/a", ERR_INVALID},
+        {"{\"kind\":\"calibrate\",\"model\":\"mdl_ready\",\"data\":\"dat_ready\","
+         "\"quant_config\":[]}",
+         "/quant_config", ERR_INVALID},
         {"{\"kind\":\"evaluate\",\"model\":\"mdl_ready\",\"data\":\"dat_ready\",\"priority\":101}",
          "/priority", ERR_INVALID},
     };
@@ -121,6 +124,18 @@ void test_jobspec__every_fault_is_told_with_its_place(void)
         if (e.code != faults[i].code || strcmp(e.at, faults[i].at))
             FAIL("%s: %s at \"%s\"", faults[i].body, err_slug(e.code), e.at);
     }
+    stop();
+}
+
+void test_jobspec__a_configuration_may_be_text_as_people_write_it(void)
+{
+    struct jobspec spec;
+    struct err e =
+        read_body("{\"kind\":\"calibrate\",\"model\":\"mdl_ready\",\"data\":\"dat_ready\","
+                  "\"quant_config\":\"quant_config = {'model_config': {},} # as is\"}",
+                  &spec);
+    CHECK_INT(e.code, ERR_NONE);
+    CHECK(strstr(spec.spec, "\"quant_config = {'model_config': {},} # as is\"") != NULL);
     stop();
 }
 

@@ -173,7 +173,7 @@ static const struct json_field job_fields[] = {{"kind", JSON_K_STRING, 1, 0, 0},
                                                {"model", JSON_K_STRING, 0, 0, 0},
                                                {"data", JSON_K_STRING, 0, 0, 0},
                                                {"calibration_data", JSON_K_STRING, 0, 0, 0},
-                                               {"quant_config", JSON_K_OBJECT, 0, 0, 0},
+                                               {"quant_config", JSON_K_ANY, 0, 0, 0},
                                                {"options", JSON_K_OBJECT, 0, 0, 0},
                                                {0}};
 

@@ -15,6 +15,7 @@
 #include "worker/jobs/run.h"
 #include "worker/load/model.h"
 #include "worker/ops/op.h"
+#include "worker/quant/edit.h"
 
 enum { EXIT_JOB_FAILED = 1, EXIT_USAGE = 2 };
 
@@ -24,6 +25,8 @@ static const char help[] =
     "  ptq-worker job.json --out DIR      run a job file; its result is DIR/result.json\n"
     "  ptq-worker run MODEL DATA OUT      every output of every sample: OUT/<output>/<sample>.npy\n"
     "  ptq-worker inspect MODEL           inputs, outputs, nodes and cost of a model, as JSON\n"
+    "  ptq-worker edit MODEL EDITS OUT    change calibrations: EDITS is [{\"select\", \"set\"}, "
+    "…]\n"
     "  ptq-worker operators               the operators that models may have\n"
     "  ptq-worker --pipe                  speak frames with ptqd on standard input and output\n"
     "\n"
@@ -117,6 +120,35 @@ static int show_model(const char *path)
     return 0;
 }
 
+/* ---- edit ---- */
+
+static int edit_model(const struct model *m, const char *edits_path, const char *out, struct err *e)
+{
+    json_error_t why;
+    struct plan *edited;
+    if (!m->plan)
+        return err_set(e, ERR_INVALID, "", "The model has no calibrations to edit.");
+    json_t *edits = json_load_file(edits_path, JSON_REJECT_DUPLICATES, &why);
+    if (!edits)
+        return err_set(e, ERR_BAD_JSON, edits_path, "%s (line %d)", why.text, why.line);
+    int rc = plan_edit(m->plan, edits, "", &march_nash_e, m->plan->arena, &edited, e) ||
+             model_write(m->float_graph, edited, out, e);
+    json_decref(edits);
+    return rc ? -1 : 0;
+}
+
+static int edit_file(const char *path, const char *edits, const char *out)
+{
+    struct err e = ERR_INIT;
+    struct model_source src = {.path = path, .local = true};
+    struct model *m;
+    if (model_open(&src, &m, &e))
+        return fail(&e);
+    int rc = edit_model(m, edits, out, &e);
+    model_free(m);
+    return rc ? fail(&e) : 0;
+}
+
 /* ---- the command line ---- */
 
 static int take_number(const char *arg, int *ret)
@@ -195,6 +227,8 @@ static int dispatch(const struct host *h, const struct args *a)
         return run_to_folder(a->words[1], a->words[2], a->words[3], h->backend, a->profile, &e)
                    ? fail(&e)
                    : 0;
+    if (!strcmp(first, "edit") && a->n == 4)
+        return edit_file(a->words[1], a->words[2], a->words[3]);
     if (!strcmp(first, "inspect") && a->n == 2)
         return show_model(a->words[1]);
     if (a->n == 1)
