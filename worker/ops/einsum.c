@@ -79,64 +79,105 @@ static int join_dim(int64_t *to, int64_t d)
     return *to == d || d == 1 ? 0 : -1;
 }
 
-/* Reads the equation against the operands' shapes: their terms and the result's. */
-static int parse(const struct op_ctx *c, struct einsum *s, struct term *terms, struct err *e)
+/* The letters of every term as they stand. */
+struct equation {
+    char letters[OPERANDS_MAX][TENSOR_RANK_MAX], out[TENSOR_RANK_MAX];
+    int n[OPERANDS_MAX], dots_at[OPERANDS_MAX], n_out, out_dots;
+};
+
+/* Up to the arrow or the end, which *ret_rest shows. */
+static int read_operands(const struct op_ctx *c, struct equation *q, const char **ret_rest)
 {
     const struct einsum_attr *a = c->attr;
-    char letters[OPERANDS_MAX][TENSOR_RANK_MAX], out[WALK_RANK_MAX];
-    int n[OPERANDS_MAX], dots_at[OPERANDS_MAX], n_out = 0, out_dots = -1;
     const char *p = a->equation;
+    for (int i = 0; i < c->n_in; i++, p += *p == ',') {
+        p = read_term(p, q->letters[i], TENSOR_RANK_MAX, &q->n[i], &q->dots_at[i]);
+        if (!p || (*p == ',') != (i + 1 < c->n_in))
+            return -1;
+        int dots = c->in[i]->rank - q->n[i];
+        if (dots < 0 || (dots > 0 && q->dots_at[i] < 0))
+            return -1;
+    }
+    *ret_rest = p;
+    return 0;
+}
+
+/* The ellipsis is as long as the longest; then each new letter is a dim. */
+static int number_dims(const struct op_ctx *c, const struct equation *q, struct einsum *s)
+{
     *s = (struct einsum){.rank = 0};
     memset(s->letter, -1, sizeof s->letter);
-    for (int i = 0; i < c->n_in; i++, p += *p == ',') {
-        p = read_term(p, letters[i], TENSOR_RANK_MAX, &n[i], &dots_at[i]);
-        if (!p || (*p == ',') != (i + 1 < c->n_in))
-            return bad_equation(c, e);
-        int dots = c->in[i]->rank - n[i];
-        if (dots < 0 || (dots > 0 && dots_at[i] < 0))
-            return bad_equation(c, e);
+    for (int i = 0; i < c->n_in; i++) {
+        int dots = c->in[i]->rank - q->n[i];
         s->ellipsis = dots > s->ellipsis ? dots : s->ellipsis;
     }
     s->rank = s->ellipsis;
     for (int i = 0; i < c->n_in; i++)
-        for (int k = 0; k < n[i]; k++) {
-            int l = letter_index(letters[i][k]);
+        for (int k = 0; k < q->n[i]; k++) {
+            int l = letter_index(q->letters[i][k]);
             s->count[l]++;
             if (s->letter[l] < 0 && s->rank == WALK_RANK_MAX)
-                return bad_equation(c, e);
+                return -1;
             if (s->letter[l] < 0)
                 s->letter[l] = s->rank++;
         }
+    return 0;
+}
+
+static int place_operands(const struct op_ctx *c, const struct equation *q, struct einsum *s,
+                          struct term *terms)
+{
     for (int d = 0; d < s->rank; d++)
         s->dims[d] = 1;
     for (int i = 0; i < c->n_in; i++) {
-        place_term(s, letters[i], n[i], dots_at[i], c->in[i]->rank - n[i], &terms[i]);
+        place_term(s, q->letters[i], q->n[i], q->dots_at[i], c->in[i]->rank - q->n[i], &terms[i]);
         for (int k = 0; k < terms[i].n; k++)
             if (join_dim(&s->dims[terms[i].axis[k]], c->in[i]->dims[k]))
-                return bad_equation(c, e);
+                return -1;
     }
+    return 0;
+}
+
+/* The result's letters: behind the arrow, or those that appear once, in alphabetical order. */
+static int read_result(const char *p, const struct einsum *s, struct equation *q)
+{
+    q->n_out = 0;
     if (*p == '-') {
-        p = p[1] == '>' ? read_term(p + 2, out, TENSOR_RANK_MAX, &n_out, &out_dots) : NULL;
-        if (!p || *p)
-            return bad_equation(c, e);
-    } else { /* letters that appear once, in alphabetical order */
-        out_dots = 0;
-        for (int ch = 'A'; ch <= 'z'; ch++)
-            if (letter_index((char)ch) >= 0 && s->count[letter_index((char)ch)] == 1 &&
-                n_out < TENSOR_RANK_MAX)
-                out[n_out++] = (char)ch;
+        p = p[1] == '>' ? read_term(p + 2, q->out, TENSOR_RANK_MAX, &q->n_out, &q->out_dots) : NULL;
+        return p && !*p ? 0 : -1;
     }
+    q->out_dots = 0;
+    for (char ch = 'A'; ch <= 'z'; ch++)
+        if (letter_index(ch) >= 0 && s->count[letter_index(ch)] == 1 && q->n_out < TENSOR_RANK_MAX)
+            q->out[q->n_out++] = ch;
+    return 0;
+}
+
+/* Each of its letters is an operand's, and stands once. */
+static int place_result(const struct equation *q, struct einsum *s)
+{
     unsigned long long seen = 0;
-    for (int k = 0; k < n_out; k++) {
-        int l = letter_index(out[k]);
+    for (int k = 0; k < q->n_out; k++) {
+        int l = letter_index(q->out[k]);
         if (s->letter[l] < 0 || (seen >> l & 1))
-            return bad_equation(c, e);
+            return -1;
         seen |= 1ull << l;
     }
-    int dots = out_dots < 0 ? 0 : s->ellipsis;
-    if (n_out + dots > TENSOR_RANK_MAX)
+    int dots = q->out_dots < 0 ? 0 : s->ellipsis;
+    return q->n_out + dots > TENSOR_RANK_MAX
+               ? -1
+               : place_term(s, q->out, q->n_out, q->out_dots, dots, &s->out);
+}
+
+/* Reads the equation against the operands' shapes: their terms and the result's. */
+static int parse(const struct op_ctx *c, struct einsum *s, struct term *terms, struct err *e)
+{
+    struct equation q;
+    const char *rest;
+    if (read_operands(c, &q, &rest) || number_dims(c, &q, s) || place_operands(c, &q, s, terms) ||
+        read_result(rest, s, &q) || place_result(&q, s))
         return bad_equation(c, e);
-    return place_term(s, out, n_out, out_dots, dots, &s->out);
+    return 0;
 }
 
 /* ---- rows: operands, then the accumulator; arg: how many operands ---- */
