@@ -18,12 +18,31 @@ int exec_check_room(const struct exec *x, uint64_t more, struct err *e)
                    (unsigned long long)want, (unsigned long long)x->opts.memory_max);
 }
 
+/* The node that wants most: by what it writes, or by its scratch. */
+static const char *greediest(const struct exec *x)
+{
+    const char *name = "";
+    size_t most = 0;
+    for (int i = 0; i < x->n_steps; i++) {
+        const struct step *s = x->steps[i];
+        size_t want = s->kind == STEP_NODE ? s->ctx.scratch_bytes : 0;
+        for (int k = 0; k < s->n_out && s->kind == STEP_NODE; k++)
+            if (s->out[k] != NONE && x->places[s->out[k]]->kind == PLACE_SLAB)
+                want += tensor_bytes(&x->places[s->out[k]]->t);
+        if (want <= most)
+            continue;
+        most = want;
+        name = s->ctx.node->name;
+    }
+    return name;
+}
+
 static int check_memory(const struct exec *x, struct err *e)
 {
     uint64_t want = x->slab_bytes + x->arena.used_bytes;
     if (!x->opts.memory_max || want <= x->opts.memory_max)
         return 0;
-    return err_set(e, ERR_MEMORY_LIMIT, "",
+    return err_set(e, ERR_MEMORY_LIMIT, greediest(x),
                    "the model needs %llu bytes (activations %llu, weights %llu), the limit is %llu",
                    (unsigned long long)want, (unsigned long long)x->slab_bytes,
                    (unsigned long long)x->arena.used_bytes, (unsigned long long)x->opts.memory_max);
