@@ -189,6 +189,7 @@ static int fold(struct exec *x, struct binding *b, struct err *e)
                            tensor_bytes(b->out[i]));
     }
     int rc = run_once(b, &temporary, e);
+    backend_release(&temporary);
     arena_done(&temporary);
     return rc;
 }

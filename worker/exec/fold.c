@@ -242,6 +242,7 @@ int exec_fold(const struct graph *g, struct arena *a, struct tensor *ret_types,
         rc = fold_node(&f, &g->nodes[i], e);
     if (!rc)
         take_results(&f, ret_types, ret_folded);
+    backend_release(&f.work);
     arena_done(&f.work);
     return rc;
 }
