@@ -113,6 +113,21 @@ KERNEL static void columns(const struct job *j, const float *x, float *o, int co
         }
 }
 
+/* Short groups, side by side: turned so that COLUMNS of them go together. */
+static void short_groups(const struct job *j, const float *x, int64_t x_step, float *o,
+                         int64_t o_step, int cols)
+{
+    float in[LANES * COLUMNS] = {0}, out[LANES * COLUMNS];
+    struct job turned = {j->mode, j->n, COLUMNS, COLUMNS};
+    for (int c = 0; c < cols; c++)
+        for (int64_t k = 0; k < j->n; k++)
+            in[k * COLUMNS + c] = x[c * x_step + k];
+    columns(&turned, in, out, cols);
+    for (int c = 0; c < cols; c++)
+        for (int64_t k = 0; k < j->n; k++)
+            o[c * o_step + k] = out[k * COLUMNS + c];
+}
+
 /* ---- any strides, any float type ---- */
 
 static double at(enum dtype t, const char *p, int64_t i)
@@ -159,7 +174,12 @@ static void row_f32(int64_t n, char *const *p, const int64_t *s, void *arg)
     const struct job *j = arg;
     const float *x = (const void *)p[0];
     float *o = (void *)p[1];
-    if (j->mode != M_HARD && j->in_step == 1 && j->out_step == 1) {
+    bool together = j->mode != M_HARD && j->in_step == 1 && j->out_step == 1;
+    if (together && j->n < LANES) {
+        for (int64_t i = 0; i < n; i += COLUMNS)
+            short_groups(j, x + i * s[0], s[0], o + i * s[1], s[1],
+                         (int)(n - i < COLUMNS ? n - i : COLUMNS));
+    } else if (together) {
         for (int64_t i = 0; i < n; i++)
             group(j, x + i * s[0], o + i * s[1]);
     } else if (j->mode != M_HARD && s[0] == 1 && s[1] == 1) {
