@@ -134,6 +134,7 @@ static void look(struct exec *x, const struct node *n, struct binding *b)
                              .n_out = n->n_out,
                              .in = b->in,
                              .out = b->out,
+                             .arena = &x->arena, /* for what shape itself must remember */
                              .backend = &backend_plain,
                              .exec = x};
 }
