@@ -25,9 +25,9 @@ test: setup-test ## all that must pass before a change lands, under ten minutes
 test-models: setup-test ## the tests that need the model collection (PTQ_MODELS=folder)
 	$(Q)scripts/tally "unit tests over models" "$(part) unit-models"
 
-test-long: setup-test ## what takes longer: kill storms, load, fuzzing, ONNX Runtime
+test-long: setup-test ## what takes longer: kill storms, load, fuzzing
 	$(Q)scripts/tally "long unit tests" "$(part) unit-long" "kill storm and load" "$(part) e2e-long" \
-	  "comparison with ONNX Runtime" "$(part) peer" "fuzzing" "$(part) fuzz"
+	  "fuzzing" "$(part) fuzz"
 
 setup-test:
 	$(Q)scripts/setup test
