@@ -39,9 +39,11 @@ static bool agree(int64_t a, int64_t b)
     return a < 0 || b < 0 || a == b;
 }
 
+/* Saturates: no tensor has that many channels. */
 static int64_t times(int64_t dim, int64_t by)
 {
-    return dim < 0 ? -1 : dim * by;
+    int64_t ret;
+    return dim < 0 ? -1 : __builtin_mul_overflow(dim, by, &ret) ? INT64_MAX : ret;
 }
 
 /* Channels, groups and bias against each other. */
