@@ -84,8 +84,9 @@ ON_FLOATS(min, INFINITY, SMALLER_F, SMALLER_F)
 ON_INTS(min, INT64_MAX, UINT64_MAX, SMALLER, SMALLER)
 
 static walk_rows sum_rows = {ENTRIES(sum)}, square_rows = {ENTRIES(square)},
-                 abs_rows = {ENTRIES(abs)}, prod_rows = {ENTRIES(prod)}, max_rows = {ENTRIES(max)},
-                 min_rows = {ENTRIES(min)};
+                 abs_rows = {ENTRIES(abs)}, prod_rows = {ENTRIES(prod)},
+                 max_rows = {ENTRIES(max), [DT_BOOL] = max_u8},
+                 min_rows = {ENTRIES(min), [DT_BOOL] = min_u8};
 
 /* acc += e^(x - max) */
 static void exp_row(int64_t n, char *const *p, const int64_t *s, void *arg)
@@ -131,7 +132,7 @@ static const struct attr_def reduce_attrs[] = {ATTR(INTS, reduce_attr, axes),
                                                ATTR(INT, reduce_attr, noop_with_empty_axes),
                                                {0}};
 
-/* Which dims go; none at all when the node does nothing. */
+/* Which dims go. None, by noop_with_empty_axes: each element is reduced by itself. */
 static int reduced_dims(const struct op_ctx *c, bool *ret, struct err *e)
 {
     const struct reduce_attr *a = c->attr;
@@ -147,13 +148,13 @@ static int reduced_dims(const struct op_ctx *c, bool *ret, struct err *e)
     return 0;
 }
 
-static int reduce_shape(struct op_ctx *c, struct err *e)
+static int reduce_shape(struct op_ctx *c, const struct kind *k, struct err *e)
 {
     const struct reduce_attr *a = c->attr;
     bool gone[TENSOR_RANK_MAX];
     int64_t dims[TENSOR_RANK_MAX];
     int rank = 0;
-    if (op_need(c, 1, e) || op_takes(c, 0, sum_rows, e))
+    if (op_need(c, 1, e) || op_takes(c, 0, k->rows, e))
         return -1;
     int rc = reduced_dims(c, gone, e);
     if (rc)
@@ -240,7 +241,7 @@ static void run_floats(const struct op_ctx *c, const struct kind *k, const int64
 
 static bool is_unsigned(enum dtype t)
 {
-    return t == DT_U8 || t == DT_U16 || t == DT_U32 || t == DT_U64;
+    return t == DT_BOOL || t == DT_U8 || t == DT_U16 || t == DT_U32 || t == DT_U64;
 }
 
 /* What an integer kind makes of its accumulator; logarithms and roots are truncated. */
@@ -275,31 +276,47 @@ static void run_ints(const struct op_ctx *c, const struct kind *k, const int64_t
     }
 }
 
+/* log(sum(e^x)), truncated. */
+static void run_int_exp(const struct op_ctx *c, const struct kind *k, const int64_t *kept)
+{
+    int64_t n = tensor_count(c->out[0]), *whole;
+    enum dtype t = c->in[0]->type;
+    double *acc = c->scratch, *maxima = acc + n;
+    whole = (void *)maxima;
+    for (int64_t i = 0; i < n; i++)
+        whole[i] = is_unsigned(t) ? (int64_t)k->start_unsigned : k->start_signed;
+    walk_input(c, kept, whole, NULL, k->rows[t], NULL);
+    for (int64_t i = 0; i < n; i++)
+        maxima[i] = is_unsigned(t) ? (double)(uint64_t)whole[i] : (double)whole[i];
+    memset(acc, 0, (size_t)n * 8);
+    walk_input(c, kept, acc, maxima, exp_row, &t);
+    finish_floats(k, acc, maxima, n, 1);
+    row_storer(t)(n, acc, c->out[0]->data, 1);
+}
+
 static int reduce_run(const struct op_ctx *c, const struct kind *k, struct err *e)
 {
-    const struct reduce_attr *a = c->attr;
     bool gone[TENSOR_RANK_MAX];
     int64_t kept[TENSOR_RANK_MAX], count = 1;
     if (reduced_dims(c, gone, e))
         return -1;
-    bool does_nothing = a->noop_with_empty_axes;
-    for (int d = 0; d < c->in[0]->rank; d++) {
-        does_nothing &= !gone[d];
+    for (int d = 0; d < c->in[0]->rank; d++)
         count *= gone[d] ? c->in[0]->dims[d] : 1;
-    }
     kept_strides(c, gone, kept);
-    if (does_nothing)
-        walk_bytes(c->in[0], c->out[0]);
-    else if (dtype_is_float(c->in[0]->type))
+    if (dtype_is_float(c->in[0]->type))
         run_floats(c, k, kept, (double)count);
     else if (k->finish == F_LOG_SUM_EXP)
-        return op_bad(c, 0, e, "ReduceLogSumExp of integers is not computed here");
+        run_int_exp(c, k, kept);
     else
         run_ints(c, k, kept, count);
     return 0;
 }
 
 #define OPERATOR(kind)                                                                             \
+    static int shape_##kind(struct op_ctx *c, struct err *e)                                       \
+    {                                                                                              \
+        return reduce_shape(c, &k_##kind, e);                                                      \
+    }                                                                                              \
     static int run_##kind(const struct op_ctx *c, struct err *e)                                   \
     {                                                                                              \
         return reduce_run(c, &k_##kind, e);                                                        \
@@ -318,7 +335,7 @@ OPERATOR(min)
 #define ROW(name, kind, ...)                                                                       \
     {                                                                                              \
         name, ONNX, .since = 1, .min_in = 1, .max_in = 2, .layout = L_ANY, .attrs = reduce_attrs,  \
-                    .attr_size = sizeof(struct reduce_attr), .shape = reduce_shape,                \
+                    .attr_size = sizeof(struct reduce_attr), .shape = shape_##kind,                \
                     .prepare = reduce_prepare, .run = run_##kind, __VA_ARGS__                      \
     }
 #define QUANT .in = {FEATURE, PLAIN_PORT}, .out = {FEATURE}, .traits = T_QUANT
@@ -332,5 +349,5 @@ const struct op ops_reduce[] = {ROW("ReduceSum", sum, QUANT),
                                 ROW("ReduceProd", prod, .traits = T_SHAPE_DATA),
                                 ROW("ReduceSumSquare", square, .traits = 0),
                                 ROW("ReduceLogSum", log_sum, .traits = 0),
-                                ROW("ReduceLogSumExp", log_sum_exp, .traits = 0, .note = "floats"),
+                                ROW("ReduceLogSumExp", log_sum_exp, .traits = 0),
                                 {0}};

@@ -44,12 +44,12 @@ static int word_value(const struct word *w, const char *text, int *ret, struct e
     return err_set(e, ERR_BAD_MODEL, NULL, "\"%.40s\" is not a mode of resizing.", text);
 }
 
-/* Before opset 11 there was one way: asymmetric, nearest by floor. */
+/* Before opset 11 there was one way: asymmetric, nearest by floor, or ceil where it shrinks. */
 static int how_of(const struct op_ctx *c, struct resize_how *h, struct err *e)
 {
     const struct resize_attr *a = c->attr;
     bool old = c->node->opset < 11;
-    int mode = R_NEAREST, coordinate = C_ASYMMETRIC, nearest = N_FLOOR;
+    int mode = R_NEAREST, coordinate = C_ASYMMETRIC, nearest = N_BY_SCALE;
     if (word_value(mode_words, a->mode, &mode, e))
         return -1;
     if (!old && (word_value(coordinate_words, a->coordinate_transformation_mode, &coordinate, e) ||
@@ -118,7 +118,8 @@ static int by_scales(const double *scales, const int *axes, int n, struct resize
         struct resize_axis *x = &ret[axes[k]];
         if (check_scale(scales[k], e))
             return -1;
-        double out = floor((double)x->in * scales[k]);
+        /* In float32, as scales are: 5 by 1.4f is 7. */
+        double out = floor((double)((float)x->in * (float)scales[k]));
         if (out >= 0x1p40)
             return err_set(e, ERR_LIMIT, NULL, "Axis %d would have %g elements.", axes[k], out);
         x->scale = scales[k];

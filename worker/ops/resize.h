@@ -14,7 +14,13 @@ enum resize_coordinate {
     C_TF_HALF_PIXEL,
     C_SYMMETRIC
 };
-enum resize_nearest { N_ROUND_FLOOR, N_ROUND_CEIL, N_FLOOR, N_CEIL };
+enum resize_nearest {
+    N_ROUND_FLOOR,
+    N_ROUND_CEIL,
+    N_FLOOR,
+    N_CEIL,
+    N_BY_SCALE /* before opset 11: floor, but ceil where the axis shrinks */
+};
 
 struct resize_how {
     enum resize_mode mode;

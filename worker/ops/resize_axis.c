@@ -66,6 +66,8 @@ static double rounded(enum resize_nearest n, double x)
         return floor(x);
     case N_CEIL:
         return ceil(x);
+    case N_BY_SCALE:
+        break;
     }
     return x;
 }
@@ -90,7 +92,10 @@ static void fill_one(const struct resize_how *h, const struct resize_axis *a, do
                      int64_t *index, double *weight)
 {
     if (h->mode == R_NEAREST) {
-        *index = clamp_index(rounded(h->nearest, x), a->in);
+        enum resize_nearest n = h->nearest;
+        if (n == N_BY_SCALE)
+            n = a->scale < 1 ? N_CEIL : N_FLOOR;
+        *index = clamp_index(rounded(n, x), a->in);
         *weight = 1;
         return;
     }

@@ -62,7 +62,8 @@ static double place(const struct sampler *s, int d, double g)
     double x = s->align ? (g + 1) / 2 * (n - 1) : ((g + 1) * n - 1) / 2;
     if (s->mode == S_NEAREST)
         x = rint(x);
-    if (s->padding == P_BORDER)
+    bool is_outside = !(x >= low_edge(s) && x <= high_edge(s, d));
+    if (s->padding == P_BORDER && is_outside)
         x = x > 0 ? fmin(x, n - 1) : 0;
     else if (s->padding == P_REFLECTION)
         x = reflect(x, low_edge(s), high_edge(s, d));

@@ -27,7 +27,7 @@ resizes.push(
     { op: 'Resize', since: 13, name: `sizes-${mode}-${coordinate_transformation_mode}-${s}`, attrs: { mode, coordinate_transformation_mode }, in: ['T[1,2,5,4]', '', '', sizes(...s)] },
   ]))),
   ...['linear', 'nearest', 'cubic'].flatMap((mode) => [
-    { op: 'Resize', since: 11, name: `crop-${mode}`, attrs: { mode, coordinate_transformation_mode: 'tf_crop_and_resize', extrapolation_value: F(7) }, in: ['T[1,1,5,4]', 'f32[8]=0,0,0.2,-0.3,1,1,0.9,0.8', '', sizes(1, 1, 4, 6)].map((x, i) => (i === 2 ? 'f32[0]' : x)) },
+    { op: 'Resize', since: 11, name: `crop-${mode}`, attrs: { mode, coordinate_transformation_mode: 'tf_crop_and_resize', extrapolation_value: F(7) }, in: ['T[1,1,5,4]', 'f32[8]=0,0,0.2,-0.3,1,1,0.9,0.8', '', sizes(1, 1, 4, 6)] },
     { op: 'Resize', since: 18, name: `crop-axes-${mode}`, attrs: { mode, axes: [2, 3], coordinate_transformation_mode: 'tf_crop_and_resize', extrapolation_value: F(7) }, in: ['T[1,1,5,4]', 'f32[4]=0.2,-0.3,0.9,0.8', '', sizes(4, 6)] },
     { op: 'Resize', since: 18, name: `axes-${mode}`, attrs: { mode, axes: [3, 2] }, in: ['T[1,2,5,4]', '', scales(2, 1.5)] },
     { op: 'Resize', since: 18, name: `axes-negative-${mode}`, attrs: { mode, axes: [-2, -1] }, in: ['T[1,2,5,4]', '', scales(2, 1.5)] },
