@@ -1,7 +1,7 @@
 # Fuzzing: every tests/fuzz/fuzz_<name>.c is a libFuzzer program over this project's own sources,
 # compiled by clang with coverage, ASan and UBSan (build/fuzz). What a run finds that is new goes
 # into build/fuzz/corpus; an input that fails is build/fuzz/crash-….
-FUZZ_SECONDS ?= 30
+FUZZ_SECONDS ?= 60
 fuzzers := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 
 .PHONY: fuzz fuzz-all
