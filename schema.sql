@@ -1,6 +1,6 @@
 -- The only DDL. Embedded at build, applied to a new database; PRAGMA user_version is the schema's
 -- version, and server/db.c holds the steps from each version to the next.
-PRAGMA user_version = 1;
+PRAGMA user_version = 2;
 
 CREATE TABLE blobs (                 -- content-addressed files under blobs/aa/<sha256>
   sha256      TEXT PRIMARY KEY,      -- 64 hex digits
@@ -16,7 +16,10 @@ CREATE TABLE models (
   state       TEXT NOT NULL CHECK (state IN ('inspecting','ready','invalid')),
   summary     TEXT NOT NULL,         -- JSON from the inspection, {} before
   error       TEXT,                  -- JSON {code, at, detail} when invalid
-  created_ms  INTEGER NOT NULL
+  created_ms  INTEGER NOT NULL,
+  skeleton    TEXT REFERENCES blobs(sha256),    -- the optimized graph without its weights, for
+                                                -- checks; NULL: the model itself is read
+  calibrations TEXT REFERENCES blobs(sha256)    -- JSON: what a calibrated model's say; else NULL
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE datasets (

@@ -20,12 +20,15 @@
  * statements that make the old version the new one as the last row of `steps`, ending with their
  * own PRAGMA user_version. A row, once released, is never changed.
  */
-enum { SCHEMA_VERSION = 1 };
+enum { SCHEMA_VERSION = 2 };
 extern const char schema_sql[];
 static const struct step {
     int from;
     const char *sql;
-} steps[] = {{0, NULL}};
+} steps[] = {{1, "ALTER TABLE models ADD COLUMN skeleton TEXT REFERENCES blobs(sha256);"
+                 "ALTER TABLE models ADD COLUMN calibrations TEXT REFERENCES blobs(sha256);"
+                 "PRAGMA user_version = 2"},
+             {0, NULL}};
 
 enum { STMTS_MAX = 160, TEXT_MAX_BYTES = 64 << 20 };
 

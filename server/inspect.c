@@ -38,8 +38,12 @@ struct inspection {
     /* The outcome. */
     struct err err;
     const char *state, *summary;
-    const char *blob; /* of the content: sha256, or the data set's stored form */
+    const char *blob; /* of a data set's stored form */
     uint64_t blob_size;
+    struct part {         /* what else the worker wrote of a model */
+        const char *blob; /* NULL: nothing */
+        uint64_t size;
+    } skeleton, calibrations;
 };
 
 struct inspections {
@@ -98,16 +102,24 @@ static void conclude(struct inspection *i, const struct err *e, bool keep_files)
     begin_first(all);
 }
 
+static int add_part(struct tx *tx, const struct part *p, struct err *e)
+{
+    return p->blob ? blob_add(tx, p->blob, p->size, e) : 0;
+}
+
 static int write_model(struct tx *tx, const struct inspection *i, const char *error, struct err *e)
 {
-    if (blob_add(tx, i->sha256, i->size, e))
+    if (blob_add(tx, i->sha256, i->size, e) || add_part(tx, &i->skeleton, e) ||
+        add_part(tx, &i->calibrations, e))
         return -1;
     return tx_run(tx, e,
-                  "INSERT INTO models(id,blob,external,name,state,summary,error,created_ms) "
-                  "VALUES(?1,?2,?3,?4,?5,?6,?7,?8) ON CONFLICT(id) DO UPDATE SET "
-                  "state=excluded.state, summary=excluded.summary, error=excluded.error",
-                  "ttttttti", i->id, i->sha256, i->external, i->name, i->state, i->summary, error,
-                  clock_wall_ms());
+                  "INSERT INTO models(id,blob,external,name,state,summary,error,created_ms,"
+                  "skeleton,calibrations) VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10) "
+                  "ON CONFLICT(id) DO UPDATE SET state=excluded.state, summary=excluded.summary, "
+                  "error=excluded.error, skeleton=excluded.skeleton, "
+                  "calibrations=excluded.calibrations",
+                  "tttttttitt", i->id, i->sha256, i->external, i->name, i->state, i->summary, error,
+                  clock_wall_ms(), i->skeleton.blob, i->calibrations.blob);
 }
 
 static int write_dataset(struct tx *tx, const struct inspection *i, const char *error,
@@ -160,13 +172,25 @@ static void upload_placed(void *ctx, const struct err *e)
     settle(i);
 }
 
+static struct part find_part(struct inspection *i, const struct run_end *end, const char *name)
+{
+    for (int k = 0; k < end->n_artifacts; k++)
+        if (!strcmp(end->artifacts[k].name, name))
+            return (struct part){arena_strdup(&i->arena, end->artifacts[k].sha256),
+                                 end->artifacts[k].size};
+    return (struct part){0};
+}
+
 static void take_result(struct inspection *i, const struct run_end *end)
 {
     char *text = json_text(end->result);
     i->summary = arena_strdup(&i->arena, text);
     free(text);
-    if (i->is_model)
+    if (i->is_model) {
+        i->skeleton = find_part(i, end, "skeleton.onnx");
+        i->calibrations = find_part(i, end, "calibrations.json");
         return;
+    }
     if (!end->n_artifacts) {
         err_set(&i->err, ERR_WORKER_PROTOCOL, "", "The inspection made no data set.");
         return;

@@ -115,7 +115,9 @@ void model_read(struct stmt *s, struct arena *a, struct model_row *ret)
                               .summary = text(s, a, 5),
                               .error = text(s, a, 6),
                               .created_ms = db_int(s, 7),
-                              .size = db_int(s, 8)};
+                              .size = db_int(s, 8),
+                              .skeleton = text(s, a, 9),
+                              .calibrations = text(s, a, 10)};
 }
 
 static void model_read_any(struct stmt *s, struct arena *a, void *ret)

@@ -54,9 +54,12 @@ struct model_row {
     const char *id, *blob, *external, *name, *state, *summary;
     const char *error; /* NULL: none */
     int64_t created_ms, size;
+    const char *skeleton, *calibrations; /* blobs; NULL: none */
 };
-#define MODEL_COLUMNS "m.id,m.blob,m.external,m.name,m.state,m.summary,m.error,m.created_ms,b.size"
-#define MODEL_TABLES  "models m JOIN blobs b ON b.sha256 = m.blob"
+#define MODEL_COLUMNS                                                                              \
+    "m.id,m.blob,m.external,m.name,m.state,m.summary,m.error,m.created_ms,b.size,m.skeleton,"      \
+    "m.calibrations"
+#define MODEL_TABLES "models m JOIN blobs b ON b.sha256 = m.blob"
 void model_read(struct stmt *s, struct arena *a, struct model_row *ret);
 int model_load(struct from f, const char *id, struct arena *a, struct model_row *ret,
                struct err *e);

@@ -253,6 +253,26 @@ void test_db__a_newer_schema_is_refused_and_left_alone(void)
     by_hand(test_path("ptqd.sqlite"), "CREATE TABLE still_mine(x)");
 }
 
+void test_db__an_older_schema_is_brought_up(void)
+{
+    stop(start());
+    by_hand(test_path("ptqd.sqlite"),
+            "INSERT INTO blobs VALUES('aa', 1, 1); "
+            "INSERT INTO models(id,blob,external,name,state,summary,created_ms) "
+            "VALUES('mdl_x','aa','[]','','ready','{}',1); "
+            "ALTER TABLE models DROP COLUMN skeleton; ALTER TABLE models DROP COLUMN calibrations; "
+            "PRAGMA user_version = 1");
+    struct db *db = open_db(test_path("ptqd.sqlite"));
+    struct err e = ERR_INIT;
+    struct stmt *s = db_stmt(db, "SELECT id, skeleton, calibrations FROM models", &e);
+    CHECK(s != NULL);
+    CHECK_INT(db_step(s, &e), 1);
+    CHECK_STR(db_text(s, 0), "mdl_x");
+    CHECK(db_is_null(s, 1) && db_is_null(s, 2));
+    db_end(s);
+    stop(db);
+}
+
 void test_db__damage_is_refused(void)
 {
     static struct op ops[300];

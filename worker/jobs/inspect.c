@@ -2,12 +2,14 @@
 
 #include <string.h>
 
-#include "worker/exec/exec.h"
 #include "worker/jobs/core.h"
+#include "worker/jobs/shapes.h"
 #include "worker/ops/op.h"
 #include "worker/quant/plan.h"
 
 enum { SAMPLE_NAMES_MAX = 100, DATA_MAX_GIB = 64 };
+
+#define SKELETON_FILE "skeleton.onnx" /* known to the server */
 
 /* Names come from files: what is not UTF-8 is shown with question marks. */
 static json_t *text(const char *s)
@@ -26,13 +28,6 @@ static json_t *text(const char *s)
 }
 
 /* ---- the model ---- */
-
-struct look {
-    const struct graph *g;
-    struct arena arena;
-    struct tensor *types;   /* of every value, as far as they are known */
-    struct tensor **folded; /* constants that shapes gave */
-};
 
 static json_t *value_names(const struct graph *g, const int *values, int n)
 {
@@ -54,7 +49,7 @@ static json_t *shape_of(const struct value *v, const struct tensor *t)
     return shape;
 }
 
-static json_t *value_list(const struct look *l, const int *values, int n)
+static json_t *value_list(const struct shapes *l, const int *values, int n)
 {
     json_t *list = json_array();
     for (int i = 0; i < n; i++) {
@@ -68,40 +63,18 @@ static json_t *value_list(const struct look *l, const int *values, int n)
     return list;
 }
 
-/* A node's multiply-accumulates; 0 when its operator has none, -1 when a shape is not known. */
-static int64_t node_macs(const struct look *l, const struct node *n)
-{
-    if (!n->op || !n->op->macs)
-        return 0;
-    const struct tensor **in = arena_array((struct arena *)&l->arena, (size_t)n->n_in, sizeof *in);
-    struct tensor **out = arena_array((struct arena *)&l->arena, (size_t)n->n_out, sizeof *out);
-    for (int i = 0; i < n->n_in; i++) {
-        in[i] = n->in[i] == VALUE_NONE ? NULL : &l->types[n->in[i]];
-        if (in[i] && (in[i]->type == DT_NONE || !tensor_known(in[i])))
-            return -1;
-    }
-    for (int i = 0; i < n->n_out; i++) {
-        out[i] = n->out[i] == VALUE_NONE ? NULL : &l->types[n->out[i]];
-        if (out[i] && (out[i]->type == DT_NONE || !tensor_known(out[i])))
-            return -1;
-    }
-    struct op_ctx c = {
-        .node = n, .attr = n->attr, .n_in = n->n_in, .n_out = n->n_out, .in = in, .out = out};
-    return n->op->macs(&c);
-}
-
 static json_t *int_or_null(int64_t v)
 {
     return v < 0 ? json_null() : json_integer(v);
 }
 
-static json_t *node_list(const struct look *l, int64_t *ret_macs)
+static json_t *node_list(const struct shapes *l, int64_t *ret_macs)
 {
     json_t *list = json_array();
     *ret_macs = 0;
     for (int i = 0; i < l->g->n_nodes; i++) {
         const struct node *n = &l->g->nodes[i];
-        int64_t macs = node_macs(l, n);
+        int64_t macs = shapes_macs(l, n);
         *ret_macs = macs < 0 || *ret_macs < 0 ? -1 : *ret_macs + macs;
         json_array_append_new(
             list, json_pack("{s:o, s:o, s:o, s:o, s:o, s:b}", "name", text(n->name), "op_type",
@@ -156,7 +129,7 @@ static int64_t count_parameters(const struct graph *g)
     return sum;
 }
 
-static json_t *summary_of(const struct model *m, const struct look *l)
+static json_t *summary_of(const struct model *m, const struct shapes *l)
 {
     int64_t macs;
     json_t *nodes = node_list(l, &macs);
@@ -175,15 +148,25 @@ static json_t *summary_of(const struct model *m, const struct look *l)
 
 json_t *inspect_model(const struct model *m, struct err *e)
 {
-    struct look l = {.g = m->float_graph};
-    size_t n = (size_t)l.g->n_values + 1;
-    l.types = arena_array(&l.arena, n, sizeof *l.types);
-    l.folded = arena_array(&l.arena, n, sizeof *l.folded);
+    struct shapes l = {0};
     json_t *summary = NULL;
-    if (!exec_fold(l.g, &l.arena, l.types, l.folded, e))
+    if (!shapes_open(&l, m->float_graph, e))
         summary = summary_of(m, &l);
-    arena_done(&l.arena);
+    shapes_done(&l);
     return summary;
+}
+
+/* A graph that no file can say (nodes of functions with another opset) has no skeleton: whoever
+ * needs one reads the model itself. */
+static int write_skeleton(struct job *j, const struct model *m, struct err *e)
+{
+    const char *path = arena_printf(job_arena(j), "%s/" SKELETON_FILE, job_out_dir(j));
+    if (!model_write_skeleton(m->float_graph, path, e))
+        return job_artifact(j, SKELETON_FILE, "application/octet-stream", SKELETON_FILE, e);
+    if (e->code != ERR_UNSUPPORTED)
+        return -1;
+    *e = (struct err)ERR_INIT;
+    return 0;
 }
 
 static int run_inspect_model(struct job *j, json_t **ret_result, const char **ret_verdict,
@@ -194,8 +177,9 @@ static int run_inspect_model(struct job *j, json_t **ret_result, const char **re
     if (job_open_model(j, &m, e))
         return -1;
     *ret_result = inspect_model(m, e);
+    int rc = *ret_result ? write_skeleton(j, m, e) : -1;
     model_free(m);
-    return *ret_result ? 0 : -1;
+    return rc;
 }
 
 /* ---- the data ---- */
@@ -268,7 +252,7 @@ const struct job_kind job_inspect_model = {
     .name = "inspect-model",
     .internal = true,
     .run = run_inspect_model,
-    .text = "Reads a model and tells its inputs, outputs, nodes and cost."};
+    .text = "Reads a model, tells its inputs, outputs, nodes and cost, and writes its skeleton."};
 const struct job_kind job_inspect_data = {
     .name = "inspect-data",
     .internal = true,

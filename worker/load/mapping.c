@@ -10,6 +10,8 @@
 
 #include "worker/load/scan.h"
 
+enum { ZEROS_MIN = 16 << 20 };
+
 /* Maps the file behind fd, which is closed. An empty file has no mapping and size 0. */
 static int map_fd(int fd, const char *name, struct arena *a, struct model_map **list, struct err *e)
 {
@@ -128,6 +130,26 @@ int mapping_external(const struct model_source *src, const char *location, struc
         return -1;
     (*list)->location = arena_strdup(a, location);
     *ret = *list;
+    return 0;
+}
+
+int mapping_zeros(size_t bytes, struct arena *a, struct model_map **list, const void **ret,
+                  struct err *e)
+{
+    const struct model_map *m = *list;
+    while (m && !(m->zeros && m->size >= bytes))
+        m = m->next;
+    if (!m) {
+        size_t size = bytes > ZEROS_MIN ? bytes : ZEROS_MIN;
+        void *p = mmap(NULL, size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (p == MAP_FAILED)
+            return err_errno(e, "", "A constant's place cannot be reserved.");
+        struct model_map *fresh = arena_alloc(a, sizeof *fresh);
+        *fresh = (struct model_map){.next = *list, .data = p, .size = size, .zeros = true};
+        *list = fresh;
+        m = fresh;
+    }
+    *ret = m->data;
     return 0;
 }
 

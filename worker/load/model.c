@@ -88,8 +88,10 @@ static int read_model(const struct model_source *src, struct model *m, struct er
 }
 
 /* A calibrated file holds a graph that was optimized before: its names are taken as they are. */
-static int make_float_graph(struct model *m, struct err *e)
+static int make_float_graph(const struct model_source *src, struct model *m, struct err *e)
 {
+    if (src->skeleton)
+        return optimize_types(m->original, &m->float_graph, e);
     if (!calibrations_any(m->original))
         return optimize(m->original, &m->float_graph, e);
     struct graph *stripped;
@@ -105,7 +107,7 @@ int model_open(const struct model_source *src, struct model **ret, struct err *e
     m->arena = (struct arena)ARENA_INIT;
     *ret = NULL;
     if (mapping_open(src, &m->arena, &m->maps, e) || read_model(src, m, e) ||
-        make_float_graph(m, e)) {
+        make_float_graph(src, m, e)) {
         model_free(m);
         return -1;
     }

@@ -21,7 +21,9 @@ struct model_source {
     const struct external *external; /* files that belong to the model; NULL: none. In a local run
                                         model_open resolves locations in the file's own folder */
     int n_external;
-    bool local; /* locations may be resolved beside the file, confined to its folder */
+    bool local;    /* locations may be resolved beside the file, confined to its folder */
+    bool skeleton; /* what model_write_skeleton wrote: large constants are zeros, which nobody may
+                      take for values, and the graph is optimized already */
 };
 
 struct model {
@@ -43,5 +45,8 @@ void model_free(struct model *m);
 /* Writes the float graph with the plan's calibrations as HzCalibration nodes (plan may be NULL).
  * The same graph and plan give the same bytes. */
 int model_write(const struct graph *g, const struct plan *plan, const char *path, struct err *e);
+/* The float graph without its large constants: all that shapes, quant_config, placement and a
+ * march's rules look at, in kilobytes. */
+int model_write_skeleton(const struct graph *g, const char *path, struct err *e);
 
 #endif

@@ -192,6 +192,16 @@ static int take_external(struct reader *r, const char *name, const Onnx__TensorP
     return take_bytes(r, name, m->data + at.offset, bytes, t);
 }
 
+/* A skeleton leaves it out: nobody is to look at it. */
+static int take_nothing(struct reader *r, const char *name, struct tensor *t)
+{
+    const void *zeros;
+    if (mapping_zeros(tensor_bytes(t), r->arena, r->maps, &zeros, r->e))
+        return err_in(r->e, name);
+    t->data = (void *)zeros;
+    return 0;
+}
+
 int read_tensor(struct reader *r, const Onnx__TensorProto *p, const char *name, struct tensor *ret)
 {
     if (p->data_type <= 0 || p->data_type >= DT_COUNT || !dtype_size(p->data_type))
@@ -199,6 +209,8 @@ int read_tensor(struct reader *r, const Onnx__TensorProto *p, const char *name, 
                        p->data_type);
     if (tensor_set(ret, p->data_type, (int)p->n_dims, p->dims, r->e))
         return err_in(r->e, name);
+    if (p->data_location == LOCATION_EXTERNAL && r->src->skeleton)
+        return take_nothing(r, name, ret);
     if (p->data_location == LOCATION_EXTERNAL)
         return take_external(r, name, p, ret);
     return p->has_payload_field ? take_payload(r, name, p, ret) : take_list(r, name, p, ret);

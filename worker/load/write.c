@@ -1,4 +1,4 @@
-/* model_write: a graph and its plan as an ONNX file, the same bytes for the same input. */
+/* A graph and its plan as an ONNX file, the same bytes for the same input; or its skeleton. */
 #include <stdio.h>
 #include <string.h>
 
@@ -18,6 +18,7 @@ struct writer {
     struct map names;        /* of values, with those that calibrations add */
     const char **calibrated; /* per calibration: the name of its output */
     const char **source;     /* per calibration: the name of its input */
+    bool skeleton;
     struct err *e;
 };
 
@@ -28,6 +29,29 @@ static ProtobufCBinaryData text_data(const char *s)
 
 /* ---- tensors, types ---- */
 
+/* Integers may be shapes, axes and indices; floats the scales of a Resize. */
+enum { KEPT_INTS_BYTES = 64 << 10, KEPT_FLOATS_BYTES = 1 << 10, LOCATION_EXTERNAL = 1 };
+
+static bool is_large(const struct tensor *t)
+{
+    return tensor_bytes(t) >
+           (size_t)(dtype_is_float(t->type) ? KEPT_FLOATS_BYTES : KEPT_INTS_BYTES);
+}
+
+/* External data that is nowhere: only a reader of skeletons takes it. */
+static void leave_out(struct writer *w, Onnx__TensorProto *p)
+{
+    Onnx__StringStringEntryProto *entry = arena_alloc(&w->a, sizeof *entry);
+    onnx__string_string_entry_proto__init(entry);
+    entry->key = (char *)"location";
+    entry->has_value = 1;
+    entry->value = text_data("");
+    p->external_data = arena_copy(&w->a, &entry, sizeof entry);
+    p->n_external_data = 1;
+    p->has_data_location = 1;
+    p->data_location = LOCATION_EXTERNAL;
+}
+
 static Onnx__TensorProto *put_tensor(struct writer *w, const char *name, const struct tensor *t)
 {
     Onnx__TensorProto *p = arena_alloc(&w->a, sizeof *p);
@@ -37,6 +61,10 @@ static Onnx__TensorProto *put_tensor(struct writer *w, const char *name, const s
     p->dims = (int64_t *)t->dims;
     p->has_data_type = 1;
     p->data_type = t->type;
+    if (w->skeleton && is_large(t)) {
+        leave_out(w, p);
+        return p;
+    }
     p->has_raw_data = 1;
     p->raw_data = (ProtobufCBinaryData){tensor_bytes(t), t->data};
     return p;
@@ -443,13 +471,24 @@ static int check_opsets(const struct graph *file, const struct graph *g, struct 
     return 0;
 }
 
+static int write_all(struct writer *w, const char *path)
+{
+    if (check_opsets(w->g, w->g, w->e))
+        return -1;
+    const Onnx__ModelProto *m = put_model(w);
+    int rc = m ? write_file(m, path, w->e) : -1;
+    arena_done(&w->a);
+    return rc;
+}
+
 int model_write(const struct graph *g, const struct plan *plan, const char *path, struct err *e)
 {
     struct writer w = {.a = ARENA_INIT, .g = g, .plan = plan, .e = e};
-    if (check_opsets(g, g, e))
-        return -1;
-    const Onnx__ModelProto *m = put_model(&w);
-    int rc = m ? write_file(m, path, e) : -1;
-    arena_done(&w.a);
-    return rc;
+    return write_all(&w, path);
+}
+
+int model_write_skeleton(const struct graph *g, const char *path, struct err *e)
+{
+    struct writer w = {.a = ARENA_INIT, .g = g, .skeleton = true, .e = e};
+    return write_all(&w, path);
 }
