@@ -262,7 +262,7 @@ void test_db__an_older_schema_is_brought_up(void)
             "VALUES('mdl_x','aa','[]','','ready','{}',1); "
             "ALTER TABLE models DROP COLUMN skeleton; ALTER TABLE models DROP COLUMN calibrations; "
             "PRAGMA user_version = 1");
-    struct db *db = open_db(test_path("ptqd.sqlite"));
+    struct db *db = start();
     struct err e = ERR_INIT;
     struct stmt *s = db_stmt(db, "SELECT id, skeleton, calibrations FROM models", &e);
     CHECK(s != NULL);
