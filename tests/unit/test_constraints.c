@@ -202,16 +202,3 @@ void test_constraints__request_without_effect_is_a_warning(void)
     CHECK_INT(json_array_size(config->warnings), 1);
     CHECK(strstr(json_string_value(json_array_get(config->warnings, 0)), "/node_config/r/qtype"));
 }
-
-void test_constraints__every_row_has_a_rule_and_an_operator(void)
-{
-    for (const struct march_row *m = march_nash_e.rows; m->op; m++) {
-        bool known = !strcmp(m->op, "Lut");
-        for (const struct op *const *f = op_families; *f && !known; f++)
-            for (const struct op *op = *f; op->type; op++)
-                known |= !strcmp(op->type, m->op);
-        CHECK(m->rule && m->text && m->allowed);
-        if (!known)
-            FAIL("no operator is called %s", m->op);
-    }
-}

@@ -12,6 +12,7 @@
 
 static const struct json_field options_fields[] = {
     {"samples", JSON_K_INT, 0, 1, 1e9},
+    {"march", JSON_K_STRING, 0, 0, 0},
     {0},
 };
 

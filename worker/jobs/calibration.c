@@ -261,12 +261,12 @@ static void tell_warnings(struct job *j, const json_t *warnings)
 }
 
 static int calibrate_with(struct job *j, struct calibration *c, struct quant_config *q,
-                          struct err *e)
+                          const struct march *march, struct err *e)
 {
     struct resolved r;
     c->graph = q->graph;
-    resolve(q, q->graph, &march_nash_e, job_arena(j), &r);
-    struct survey *s = survey_new(&r, q, &march_nash_e, c->n_samples);
+    resolve(q, q->graph, march, job_arena(j), &r);
+    struct survey *s = survey_new(&r, q, march, c->n_samples);
     int best, rc = run_passes(j, c, s, e) || choose(j, c, s, q, &best, e) ||
                    survey_plan(s, &q->candidates[best], job_arena(j), q->warnings, &c->plan, e);
     survey_free(s);
@@ -282,10 +282,12 @@ static int calibrate_with(struct job *j, struct calibration *c, struct quant_con
 int calibration_run(struct job *j, struct calibration *c, struct err *e)
 {
     struct quant_config *q = NULL;
-    if (config_parse(json_object_get(job_spec(j), "quant_config"), "/quant_config", c->graph,
-                     &march_nash_e, job_arena(j), &q, e))
+    const struct march *march;
+    if (calibration_march(j, &march, e) ||
+        config_parse(json_object_get(job_spec(j), "quant_config"), "/quant_config", c->graph, march,
+                     job_arena(j), &q, e))
         return -1;
-    int rc = calibrate_with(j, c, q, e);
+    int rc = calibrate_with(j, c, q, march, e);
     config_done(q);
     return rc;
 }
@@ -317,6 +319,12 @@ json_t *calibrations_json(const struct plan *p)
     for (int i = 0; i < p->n_calibs; i++)
         json_array_append_new(list, calib_json(p, &p->calibs[i]));
     return list;
+}
+
+int calibration_march(const struct job *j, const struct march **ret, struct err *e)
+{
+    const json_t *options = json_object_get(job_spec(j), "options");
+    return march_find(json_str(options, "march", NULL), "/options/march", ret, e);
 }
 
 int calibration_samples(const json_t *options, const char *key, const struct dataset *d)

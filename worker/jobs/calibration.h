@@ -25,6 +25,10 @@ void calibration_done(struct calibration *c);
 /* [{name, tensor, tensor_type, qtype, thresholds, axis, switch, …}] */
 json_t *calibrations_json(const struct plan *p);
 
+/* The option "march", or the default. */
+struct march;
+int calibration_march(const struct job *j, const struct march **ret, struct err *e);
+
 /* The option "samples", cut to what there is: all when it is absent. */
 int calibration_samples(const json_t *options, const char *key, const struct dataset *d);
 

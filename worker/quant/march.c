@@ -2,7 +2,27 @@
 
 #include <string.h>
 
+#include "common/json.h"
 #include "worker/ops/op.h"
+
+const struct march *const marches[] = {&march_nash_e, &march_nash_m, NULL};
+enum { MARCHES = sizeof marches / sizeof *marches - 1 };
+
+int march_find(const char *name, const char *at, const struct march **ret, struct err *e)
+{
+    const char *names[MARCHES];
+    char near[128];
+    for (int i = 0; i < MARCHES; i++) {
+        names[i] = marches[i]->name;
+        if (!name || !strcmp(name, names[i])) {
+            *ret = marches[i];
+            return 0;
+        }
+    }
+    json_nearest(name, names, MARCHES, near, sizeof near);
+    return err_set(e, ERR_UNKNOWN_NAME, at, "There is no march \"%.60s\"%s%s%s.", name,
+                   *near ? "; did you mean " : "", near, *near ? "?" : "");
+}
 
 /* "Lut" stands for a family. */
 static bool is_of(const char *op, const struct node *n)

@@ -43,7 +43,10 @@ struct march {
     const struct march_note *notes; /* closed by an empty row */
     int max_ports, max_rank;        /* of a graph's inputs and outputs; of a tensor */
 };
-extern const struct march march_nash_e;
+extern const struct march march_nash_e, march_nash_m;
+extern const struct march *const marches[]; /* closed by NULL; the first is the default */
+/* By name; NULL: the default. ERR_UNKNOWN_NAME at `at` for one that is none. */
+int march_find(const char *name, const char *at, const struct march **ret, struct err *e);
 
 /* The row of a node's input (or MARCH_OUT), or NULL. */
 const struct march_row *march_row(const struct march *m, const struct graph *g,
