@@ -251,10 +251,10 @@ void test_config__requests_by_level(void)
     int of[LEVEL_COUNT] = {0};
     for (int i = 0; i < c->n_requests; i++)
         of[c->requests[i].level]++;
-    CHECK_INT(of[BY_OP], 2);
-    CHECK_INT(of[BY_SUBGRAPH], 3);
-    CHECK_INT(of[BY_NODE], 2);
-    CHECK_INT(of[BY_INPUT], 2);
+    CHECK_INT(of[LEVEL_OP], 2);
+    CHECK_INT(of[LEVEL_SUBGRAPH], 3);
+    CHECK_INT(of[LEVEL_NODE], 2);
+    CHECK_INT(of[LEVEL_INPUT], 2);
 }
 
 void test_config__a_known_type_that_the_model_lacks_is_a_warning(void)

@@ -9,19 +9,28 @@ static bool is_on(const struct calib *k)
     return k->on && k->qtype != Q_FLOAT32;
 }
 
-int exec_port(const struct exec *x, const struct node *n, int i)
+static int first_on(const struct exec *x, int k)
 {
-    int k = x->plan && n->in[i] != VALUE_NONE ? x->plan->port[n->first_port + i] : NONE;
     while (k != NONE && !is_on(&x->plan->calibs[k]))
         k = x->plan->calibs[k].parent;
     return k;
 }
 
+int exec_port(const struct exec *x, const struct node *n, int i)
+{
+    bool read = x->plan && n->in[i] != VALUE_NONE;
+    return read ? first_on(x, x->plan->port[n->first_port + i]) : NONE;
+}
+
+int exec_output_source(const struct exec *x, int i)
+{
+    int k = x->plan ? first_on(x, x->plan->output[i]) : NONE;
+    return k == NONE ? x->graph->outputs[i] : x->graph->n_values + k;
+}
+
 int exec_calib_source(const struct exec *x, int k)
 {
-    int p = x->plan->calibs[k].parent;
-    while (p != NONE && !is_on(&x->plan->calibs[p]))
-        p = x->plan->calibs[p].parent;
+    int p = first_on(x, x->plan->calibs[k].parent);
     return p == NONE ? x->plan->calibs[k].value : x->graph->n_values + p;
 }
 

@@ -114,6 +114,9 @@ int exec_bind(struct exec *x, const struct tensor *inputs, struct err *e);
  * ON; NONE: the value itself. */
 int exec_port(const struct exec *x, const struct node *n, int i);
 
+/* The source that graph output i is taken from: its value, or the calibration behind it. */
+int exec_output_source(const struct exec *x, int i);
+
 /* steps.c */
 int exec_steps(struct exec *x, struct err *e);
 /* A new place for the source: dims and type from t, in that layout. */

@@ -122,6 +122,15 @@ static void add_quants(struct exec *x, int v)
             add_quant(x, k);
 }
 
+/* The calibration and those that it stands on; below 0: none. */
+static void use_calib(struct exec *x, int k)
+{
+    while (k >= 0 && !x->used[k]) {
+        x->used[k] = true;
+        k = exec_calib_source(x, k) - x->graph->n_values;
+    }
+}
+
 static void find_used(struct exec *x)
 {
     int n = x->plan ? x->plan->n_calibs : 0;
@@ -129,14 +138,10 @@ static void find_used(struct exec *x)
     if (!n)
         return;
     for (int i = 0; i < x->graph->n_nodes; i++)
-        for (int j = 0; j < x->graph->nodes[i].n_in; j++) {
-            int k = exec_port(x, &x->graph->nodes[i], j);
-            while (k != NONE && !x->used[k]) {
-                int from = exec_calib_source(x, k);
-                x->used[k] = true;
-                k = from < x->graph->n_values ? NONE : from - x->graph->n_values;
-            }
-        }
+        for (int j = 0; j < x->graph->nodes[i].n_in; j++)
+            use_calib(x, exec_port(x, &x->graph->nodes[i], j));
+    for (int i = 0; i < x->graph->n_outputs; i++)
+        use_calib(x, exec_output_source(x, i) - x->graph->n_values);
 }
 
 /* ---- nodes ---- */
@@ -306,7 +311,7 @@ static void add_inputs(struct exec *x)
 static int add_outputs(struct exec *x, struct err *e)
 {
     for (int i = 0; i < x->graph->n_outputs; i++) {
-        int v = x->graph->outputs[i], p = place_of(x, v, LAYOUT_PLAIN, e);
+        int v = exec_output_source(x, i), p = place_of(x, v, LAYOUT_PLAIN, e);
         if (p < 0)
             return -1;
         if (x->places[p]->kind == PLACE_INPUT) {

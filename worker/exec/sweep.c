@@ -300,9 +300,14 @@ struct whole {
 static int compare_seen(void *ctx, int value, bool quantized, const struct tensor *t, struct err *e)
 {
     const struct whole *w = ctx;
+    const struct graph *g = w->s->graph;
     (void)e;
     if (!quantized && w->s->output_of[value] != NONE)
         sweep_compare(w->s, w->s->output_of[value], t, &w->ret[w->s->output_of[value]]);
+    for (int i = 0; quantized && i < g->n_outputs; i++)
+        if (w->s->opts.plan->output[i] == value && w->s->output_of[g->outputs[i]] != NONE)
+            sweep_compare(w->s, w->s->output_of[g->outputs[i]], t,
+                          &w->ret[w->s->output_of[g->outputs[i]]]);
     return 0;
 }
 

@@ -295,10 +295,19 @@ static int run_part(struct part *p, struct err *e)
     return 0;
 }
 
+/* A graph output behind one of them is no value of the graph: the full run tells it. */
+static bool quantizes_output(const struct sweep *s, const int *calibs, int n)
+{
+    for (int i = 0; i < n; i++)
+        if (plan_is_output(s->opts.plan, calibs[i]))
+            return true;
+    return false;
+}
+
 int sweep_run(struct sweep *s, const int *calibs, int n, struct metric_sums *ret,
               struct sweep_counts *counts, struct err *e)
 {
-    if (s->whole_only)
+    if (s->whole_only || quantizes_output(s, calibs, n))
         return sweep_run_naive(s, calibs, n, ret, counts, e);
     struct part p = {.s = s, .ret = ret};
     memcpy(ret, s->no_loss, (size_t)s->opts.n_outputs * sizeof *ret);

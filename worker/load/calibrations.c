@@ -35,6 +35,14 @@ static int unfold(struct build *b, const struct graph *g, const struct node *n, 
     return 0;
 }
 
+/* A graph output that is taken behind calibrations is what they calibrate. */
+static int behind_calibrations(const struct graph *g, int v)
+{
+    while (g->values[v].producer >= 0 && is_calibration(&g->nodes[g->values[v].producer]))
+        v = g->nodes[g->values[v].producer].in[0];
+    return v;
+}
+
 int calibrations_strip(const struct graph *g, struct graph **ret, struct err *e)
 {
     struct build *b = build_from(g, g->arena);
@@ -42,14 +50,15 @@ int calibrations_strip(const struct graph *g, struct graph **ret, struct err *e)
         const struct node *n = &g->nodes[i];
         if (!is_calibration(n))
             continue;
-        if (n->out[0] < 0 || g->values[n->out[0]].is_output)
-            return err_set(e, ERR_UNSUPPORTED, n->name,
-                           "A graph output is taken before its calibration, not behind it.");
+        if (n->out[0] < 0)
+            return err_set(e, ERR_BAD_MODEL, n->name, "This calibration has no output.");
         if (unfold(b, g, n, e))
             return -1;
         build_use(b, n->out[0], n->in[0]);
         build_drop(b, i, -1, "removed");
     }
+    for (int i = 0; i < b->n_outputs; i++)
+        b->outputs[i] = behind_calibrations(g, b->outputs[i]);
     return build_freeze(b, ret, e);
 }
 
@@ -168,13 +177,15 @@ static void sort_calibs(struct plan *p, struct arena *a)
     }
     for (int i = 0; i < n; i++)
         sorted[to[i] = count[p->calibs[i].value]++] = p->calibs[i];
-    for (int i = 0; i < n; i++)
-        if (sorted[i].parent >= 0)
-            sorted[i].parent = to[sorted[i].parent];
-    for (int i = 0; i < p->graph->n_ports; i++)
-        if (p->port[i] >= 0)
-            p->port[i] = to[p->port[i]];
     p->calibs = sorted;
+    plan_renumber(p, to);
+}
+
+/* Graph outputs that the file takes behind a calibration. */
+static void import_outputs(struct import *m)
+{
+    for (int i = 0; i < m->from->n_outputs && i < m->to->n_outputs; i++)
+        m->plan->output[i] = m->calib[m->from->outputs[i]];
 }
 
 int calibrations_plan(const struct graph *original, const struct graph *stripped, struct plan **ret,
@@ -192,6 +203,7 @@ int calibrations_plan(const struct graph *original, const struct graph *stripped
             rc = import_one(&m, &original->nodes[i]);
         else
             import_ports(&m, &original->nodes[i]);
+    import_outputs(&m);
     if (!rc)
         sort_calibs(m.plan, &scratch);
     arena_done(&scratch);

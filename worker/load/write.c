@@ -88,11 +88,11 @@ static Onnx__TensorShapeProto *put_shape(struct writer *w, const struct value *v
     return shape;
 }
 
-static Onnx__ValueInfoProto *put_value(struct writer *w, const struct value *v)
+static Onnx__ValueInfoProto *put_value(struct writer *w, const struct value *v, const char *name)
 {
     Onnx__ValueInfoProto *p = arena_alloc(&w->a, sizeof *p);
     onnx__value_info_proto__init(p);
-    p->name = (char *)v->name;
+    p->name = (char *)name;
     if (!v->type.type)
         return p;
     p->type = arena_alloc(&w->a, sizeof *p->type);
@@ -342,6 +342,13 @@ static void put_constants(struct writer *w, const struct graph *g, Onnx__GraphPr
                 put_tensor(w, g->values[v].name, &g->values[v].type);
 }
 
+/* A graph output behind a calibration has that one's name. */
+static const char *output_name(const struct writer *w, const struct graph *g, int i)
+{
+    int k = g == w->g && w->plan ? w->plan->output[i] : -1;
+    return k >= 0 ? w->calibrated[k] : g->values[g->outputs[i]].name;
+}
+
 static Onnx__GraphProto *put_graph(struct writer *w, const struct graph *g)
 {
     Onnx__GraphProto *p = arena_alloc(&w->a, sizeof *p);
@@ -351,10 +358,11 @@ static Onnx__GraphProto *put_graph(struct writer *w, const struct graph *g)
     put_nodes(w, g, p);
     p->input = arena_array(&w->a, (size_t)g->n_inputs + 1, sizeof *p->input);
     for (int i = 0; i < g->n_inputs; i++)
-        p->input[p->n_input++] = put_value(w, &g->values[g->inputs[i]]);
+        p->input[p->n_input++] =
+            put_value(w, &g->values[g->inputs[i]], g->values[g->inputs[i]].name);
     p->output = arena_array(&w->a, (size_t)g->n_outputs + 1, sizeof *p->output);
     for (int i = 0; i < g->n_outputs; i++)
-        p->output[p->n_output++] = put_value(w, &g->values[g->outputs[i]]);
+        p->output[p->n_output++] = put_value(w, &g->values[g->outputs[i]], output_name(w, g, i));
     return p;
 }
 

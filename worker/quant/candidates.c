@@ -128,6 +128,16 @@ static void touch_readers(const struct graph *g, int v, bool *via_subgraph)
         via_subgraph[g->values[v].readers[r]] = true;
 }
 
+/* The value is a graph output that is taken behind one of the calibrations. */
+static bool ends_behind(const struct plan *p, int value, const int *calibs, int n_calibs)
+{
+    for (int i = 0; i < p->graph->n_outputs; i++)
+        for (int k = 0; k < n_calibs && p->graph->outputs[i] == value; k++)
+            if (p->output[i] == calibs[k])
+                return true;
+    return false;
+}
+
 static const bool *find_reach(struct finding *f, const int *calibs, int n_calibs)
 {
     const struct graph *g = f->plan->graph;
@@ -147,7 +157,8 @@ static const bool *find_reach(struct finding *f, const int *calibs, int n_calibs
     }
     free(reading);
     for (int o = 0; o < f->all->n_outputs; o++)
-        reaches[o] = f->touched[f->all->outputs[o]];
+        reaches[o] = f->touched[f->all->outputs[o]] ||
+                     ends_behind(f->plan, f->all->outputs[o], calibs, n_calibs);
     return reaches;
 }
 
@@ -353,6 +364,9 @@ void candidate_digest(const struct plan *p, const struct candidate *c, struct di
                     const int32_t port[] = {n, in};
                     sha256_field(h, port, sizeof port);
                 }
+        for (int o = 0; o < p->graph->n_outputs; o++)
+            if (p->output[o] == c->calibs[i])
+                sha256_field(h, &o, sizeof o);
     }
     sha256_finish(h, ret);
 }

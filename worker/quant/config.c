@@ -7,8 +7,8 @@
 #include "worker/quant/dialect.h"
 
 static const char *const level_names[LEVEL_COUNT] = {
-    [BY_DEFAULT] = "default", [BY_OP] = "op",      [BY_SUBGRAPH] = "subgraph",
-    [BY_NODE] = "node",       [BY_INPUT] = "node",
+    [LEVEL_DEFAULT] = "default", [LEVEL_OP] = "op",      [LEVEL_SUBGRAPH] = "subgraph",
+    [LEVEL_NODE] = "node",       [LEVEL_INPUT] = "node",
 };
 
 const char *level_name(enum level l)

@@ -13,8 +13,8 @@
 #include "worker/quant/plan.h"
 
 /* Who decided, from coarse to fine; the finer wins. */
-enum level { BY_DEFAULT, BY_OP, BY_SUBGRAPH, BY_NODE, BY_INPUT, LEVEL_COUNT };
-const char *level_name(enum level l); /* BY_INPUT is "node" too */
+enum level { LEVEL_DEFAULT, LEVEL_OP, LEVEL_SUBGRAPH, LEVEL_NODE, LEVEL_INPUT, LEVEL_COUNT };
+const char *level_name(enum level l); /* LEVEL_INPUT is "node" too */
 
 enum { REQUEST_ALL = -1, REQUEST_OUTPUT = -2 };
 struct request {

@@ -368,10 +368,8 @@ static int parse_types(struct config_ctx *x, const json_t *o, const char *at)
         return -1;
     if (!out)
         return 0;
-    if (config_qtype(x, out, config_at(x, at, "model_output_type"), &x->c->output))
-        return -1;
-    return err_set(x->e, ERR_UNSUPPORTED, config_at(x, at, "model_output_type"),
-                   "A type for the model's outputs is not available yet.");
+    x->c->output_given = true;
+    return config_qtype(x, out, config_at(x, at, "model_output_type"), &x->c->output);
 }
 
 int config_model(struct config_ctx *x, const json_t *o, const char *at)

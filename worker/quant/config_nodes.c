@@ -49,7 +49,7 @@ int config_input_number(const char *key)
 static int parse_input(struct config_ctx *x, int node, int input, const json_t *v, const char *at)
 {
     const struct node *n = &x->g->nodes[node];
-    struct request r = {.node = node, .input = input, .level = BY_INPUT, .pointer = at};
+    struct request r = {.node = node, .input = input, .level = LEVEL_INPUT, .pointer = at};
     if (input >= n->n_in)
         return err_set(x->e, ERR_INVALID, at, "%s \"%.100s\" has %d input%s, counted from 0.",
                        n->op_type, n->name, n->n_in, n->n_in == 1 ? "" : "s");
@@ -81,7 +81,7 @@ static int parse_on(struct config_ctx *x, int node, const json_t *v, const char 
     add_request(x, (struct request){.node = node,
                                     .input = REQUEST_ALL,
                                     .qtype = cpu ? Q_FLOAT32 : Q_INT8,
-                                    .level = BY_NODE,
+                                    .level = LEVEL_NODE,
                                     .pointer = at});
     return 0;
 }
@@ -106,9 +106,9 @@ static int parse_node_key(struct config_ctx *x, int node, const char *key, const
     if (input >= 0)
         return parse_input(x, node, input, v, at);
     if (!strcmp(key, "qtype"))
-        return parse_whole(x, node, REQUEST_ALL, BY_NODE, v, at);
+        return parse_whole(x, node, REQUEST_ALL, LEVEL_NODE, v, at);
     if (!strcmp(key, "OutputType"))
-        return parse_whole(x, node, REQUEST_OUTPUT, BY_NODE, v, at);
+        return parse_whole(x, node, REQUEST_OUTPUT, LEVEL_NODE, v, at);
     if (!strcmp(key, "ON"))
         return parse_on(x, node, v, at);
     char near[128];
@@ -189,7 +189,7 @@ static int parse_op(struct config_ctx *x, const char *type, const json_t *o, con
             return -1;
         for (int i = 0; i < x->g->n_nodes; i++)
             if (is_type(&x->g->nodes[i], type))
-                parse_whole(x, i, input, BY_OP, v, config_at(x, at, f->key));
+                parse_whole(x, i, input, LEVEL_OP, v, config_at(x, at, f->key));
     }
     return 0;
 }
@@ -255,7 +255,7 @@ static int parse_subgraph(struct config_ctx *x, const json_t *o, const char *at)
 {
     size_t n = (size_t)x->g->n_nodes;
     bool *down = arena_array(x->arena, n, sizeof *down), *up = arena_array(x->arena, n, sizeof *up);
-    struct request r = {.input = REQUEST_ALL, .level = BY_SUBGRAPH, .pointer = at};
+    struct request r = {.input = REQUEST_ALL, .level = LEVEL_SUBGRAPH, .pointer = at};
     if (json_check(o, subgraph_fields, at, x->e) ||
         mark_nodes(x, json_object_get(o, "inputs"), config_at(x, at, "inputs"), down) ||
         mark_nodes(x, json_object_get(o, "outputs"), config_at(x, at, "outputs"), up) ||

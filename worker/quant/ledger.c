@@ -153,6 +153,38 @@ static void output_lines(const struct resolving *s, const struct resolved *r, co
     }
 }
 
+/* What model_output_type asked for and got, a line a graph output. */
+static void end_lines(const struct resolving *s, const struct resolved *r, const int *placed,
+                      struct ledger *l)
+{
+    for (int i = 0; i < s->g->n_outputs; i++) {
+        const struct value *v = &s->g->values[s->g->outputs[i]];
+        int k = r->plan->output[i];
+        if (v->producer < 0 || v->type.type != DT_F32)
+            continue;
+        struct ledger_line line = {
+            .node = v->producer,
+            .input = REQUEST_OUTPUT,
+            .calib = k,
+            .requested = s->config->output,
+            .effective = k < 0 ? Q_FLOAT32 : r->plan->calibs[k].qtype,
+            .decided_by = level_name(LEVEL_DEFAULT),
+            .rule = "model-output",
+            .text = "model_output_type: the graph output is taken behind this calibration"};
+        if (k < 0) {
+            line.decided_by = "constraint";
+            line.rule = "cpu";
+            line.text = "the operator runs on the CPU: the graph output stays in float";
+        } else if (line.effective != line.requested) {
+            bool caused = s->cause[placed[k]].rule;
+            line.decided_by = caused ? "constraint" : "node";
+            line.rule = caused ? s->cause[placed[k]].rule : "output-type";
+            line.text = caused ? s->cause[placed[k]].text : "the node's OutputType is finer";
+        }
+        add_line(s, l, line);
+    }
+}
+
 void ledger_make(const struct resolving *s, const struct resolved *r, const int *placed,
                  struct ledger *ret)
 {
@@ -174,6 +206,8 @@ void ledger_make(const struct resolving *s, const struct resolved *r, const int 
                 port_line(s, r, placed, n, i, ret);
     }
     output_lines(s, r, placed, ret);
+    if (s->config->output_given)
+        end_lines(s, r, placed, ret);
 }
 
 static json_t *text_or_null(const char *s)

@@ -145,12 +145,13 @@ static bool makes_own(const struct placing *s, int node)
     return has_trait(n, T_QUANT) && !has_trait(n, T_PRESERVES);
 }
 
-static struct calib *add_calib(struct placing *s, int v, enum calib_kind kind, int axis)
+static struct calib *add_calib(struct placing *s, int v, const char *tail, enum calib_kind kind,
+                               int axis)
 {
     struct plan *p = s->p;
     struct calib *k = &p->calibs[p->n_calibs];
     *k = (struct calib){
-        .name = arena_printf(p->arena, "%s_HzCalibration", s->g->values[v].name),
+        .name = arena_printf(p->arena, "%s%s_HzCalibration", s->g->values[v].name, tail),
         .value = v,
         .parent = -1,
         .kind = kind,
@@ -170,7 +171,7 @@ static void add_feature(struct placing *s, int v)
     if (s->on[v] >= 0 || s->g->values[v].type.type != DT_F32 || !read_as_feature(s, v))
         return;
     s->on[v] = s->p->n_calibs;
-    add_calib(s, v, CALIB_FEATURE, -1);
+    add_calib(s, v, "", CALIB_FEATURE, -1);
 }
 
 /* A constant that weights share along one axis is one calibration. */
@@ -181,7 +182,7 @@ static int weight_calib(struct placing *s, int v, int axis)
         if (p->calibs[i].value == v && p->calibs[i].kind == CALIB_WEIGHT &&
             p->calibs[i].axis == axis)
             return i;
-    add_calib(s, v, CALIB_WEIGHT, axis);
+    add_calib(s, v, "", CALIB_WEIGHT, axis);
     return p->n_calibs - 1;
 }
 
@@ -234,11 +235,29 @@ struct plan *place(const struct graph *g, const bool *off_device, struct arena *
     return s.p;
 }
 
+struct plan *place_ends(const struct plan *p, enum qtype q, const bool *off_device, struct arena *a)
+{
+    const struct graph *g = p->graph;
+    struct placing s = {.g = g, .p = plan_copy_room(p, a, g->n_outputs)};
+    for (int i = 0; i < g->n_outputs; i++) {
+        int v = g->outputs[i], from = g->values[v].producer;
+        if (from < 0 || off_device[from] || g->values[v].type.type != DT_F32)
+            continue;
+        s.p->output[i] = s.p->n_calibs;
+        for (int k = 0; k < i; k++)
+            if (g->outputs[k] == v)
+                s.p->output[i] = s.p->output[k];
+        if (s.p->output[i] == s.p->n_calibs)
+            add_calib(&s, v, place_on(p, v) < 0 ? "" : "_output", CALIB_FEATURE, -1)->qtype = q;
+    }
+    return s.p;
+}
+
 int place_on(const struct plan *p, int value)
 {
     for (int i = 0; i < p->n_calibs; i++)
         if (p->calibs[i].value == value && p->calibs[i].parent < 0 &&
-            p->calibs[i].kind == CALIB_FEATURE)
+            p->calibs[i].kind == CALIB_FEATURE && !plan_is_output(p, i))
             return i;
     return -1;
 }

@@ -21,10 +21,15 @@ void place_chains(const struct graph *g, const bool *off_device, bool *ret_insid
 /* All calibrations, int8, ON, without thresholds. off_device: one flag a node, or NULL. */
 struct plan *place(const struct graph *g, const bool *off_device, struct arena *a);
 
+/* The plan with a calibration behind each float32 graph output that a node computes
+ * (model_output_type). No reader takes it. Behind the others, so no longer in order of value. */
+struct plan *place_ends(const struct plan *p, enum qtype q, const bool *off_device,
+                        struct arena *a);
+
 /* Calibrations that a Concat ties to one type and one threshold: ret[k] is the smallest index of
  * k's group, k itself where it stands alone. */
 void place_groups(const struct plan *p, int *ret);
-/* The calibration that stands on value v itself, or -1. */
+/* The calibration that stands on value v itself for who reads it, or -1. */
 int place_on(const struct plan *p, int value);
 
 #endif

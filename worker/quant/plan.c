@@ -29,6 +29,9 @@ struct plan *plan_new(const struct graph *g, struct arena *a, int max_calibs)
     p->port = arena_array(a, (size_t)g->n_ports, sizeof *p->port);
     for (int i = 0; i < g->n_ports; i++)
         p->port[i] = -1;
+    p->output = arena_array(a, (size_t)g->n_outputs + 1, sizeof *p->output);
+    for (int i = 0; i < g->n_outputs; i++)
+        p->output[i] = -1;
     return p;
 }
 
@@ -50,6 +53,8 @@ struct plan *plan_copy_room(const struct plan *p, struct arena *a, int room)
     }
     if (p->graph->n_ports)
         memcpy(q->port, p->port, (size_t)p->graph->n_ports * sizeof *p->port);
+    if (p->graph->n_outputs)
+        memcpy(q->output, p->output, (size_t)p->graph->n_outputs * sizeof *p->output);
     return q;
 }
 
@@ -78,6 +83,27 @@ int plan_find(const struct plan *p, const char *calib_name)
     return -1;
 }
 
+bool plan_is_output(const struct plan *p, int calib)
+{
+    for (int i = 0; i < p->graph->n_outputs; i++)
+        if (p->output[i] == calib)
+            return true;
+    return false;
+}
+
+void plan_renumber(struct plan *p, const int *now)
+{
+    for (int k = 0; k < p->n_calibs; k++)
+        if (p->calibs[k].parent >= 0)
+            p->calibs[k].parent = now[p->calibs[k].parent];
+    for (int i = 0; i < p->graph->n_ports; i++)
+        if (p->port[i] >= 0)
+            p->port[i] = now[p->port[i]];
+    for (int i = 0; i < p->graph->n_outputs; i++)
+        if (p->output[i] >= 0)
+            p->output[i] = now[p->output[i]];
+}
+
 static void digest_calib(struct sha256 *h, const struct calib *k)
 {
     const int32_t ints[] = {k->value, k->parent,          k->kind,        k->qtype,
@@ -96,6 +122,11 @@ void plan_digest(const struct plan *p, struct digest *ret)
     for (int i = 0; i < p->n_calibs; i++)
         digest_calib(h, &p->calibs[i]);
     sha256_field(h, p->port, (size_t)p->graph->n_ports * sizeof *p->port);
+    for (int i = 0; i < p->graph->n_outputs; i++)
+        if (p->output[i] >= 0) {
+            const int32_t pair[] = {i, p->output[i]};
+            sha256_field(h, pair, sizeof pair);
+        }
     sha256_finish(h, ret);
 }
 

@@ -41,6 +41,8 @@ struct plan {
     int n_calibs;
     struct calib *calibs; /* in topological order of `value`; a child behind its parent */
     int *port;            /* graph->n_ports: the calibration that a node's input reads, or -1 */
+    int *output; /* graph->n_outputs: the calibration behind which it is taken (model_output_type),
+                    which no port reads; or -1: in float */
 };
 
 struct plan *plan_new(const struct graph *g, struct arena *a, int max_calibs);
@@ -51,6 +53,9 @@ struct plan *plan_copy_room(const struct plan *p, struct arena *a, int room);
 /* A copy with only these n calibrations ON. Names, thresholds and ports are the original's. */
 struct plan *plan_only(const struct plan *p, const int *calibs, int n, struct arena *a);
 int plan_find(const struct plan *p, const char *calib_name); /* -1 if there is none */
+bool plan_is_output(const struct plan *p, int calib); /* some graph output is taken behind it */
+/* All that says another calibration's place takes the new one: now[k] is where old k has gone. */
+void plan_renumber(struct plan *p, const int *now);
 /* Over everything that changes a result: names, qtypes, thresholds, switches, ports. */
 void plan_digest(const struct plan *p, struct digest *ret);
 

@@ -45,7 +45,7 @@ static bool holds_port(const struct resolving *s, int node, int input)
 static void wish_ports(struct resolving *s)
 {
     for (int i = 0; i < s->g->n_ports; i++)
-        s->port[i] = (struct wish){s->config->all, BY_DEFAULT};
+        s->port[i] = (struct wish){s->config->all, LEVEL_DEFAULT};
     for (int i = 0; i < s->config->n_requests; i++) {
         const struct request *r = &s->config->requests[i];
         for (int k = 0; k < s->g->nodes[r->node].n_in && !r->compensate; k++)
@@ -99,7 +99,7 @@ static void warn_of_empty(struct resolving *s)
 {
     for (int i = 0; i < s->config->n_requests; i++) {
         const struct request *r = &s->config->requests[i];
-        if (r->level < BY_NODE || meets_calib(s, r))
+        if (r->level < LEVEL_NODE || meets_calib(s, r))
             continue;
         const char *text = arena_printf(
             s->arena, "%s: no calibration stands there (%s); the request has no effect.",
@@ -209,13 +209,17 @@ static enum qtype reads(const struct resolving *s, int node)
     return is_float(s->calib[k].qtype) ? Q_COUNT : s->calib[k].qtype;
 }
 
-static void limit_to_int8(struct resolving *s, int value, const char *rule, const char *text)
+/* What stands on a value for its readers, and what a graph output is taken behind. */
+static void limit_to_int8(struct resolving *s, int value, bool floats, const char *rule,
+                          const char *text)
 {
-    int k = value == VALUE_NONE ? -1 : s->on[value];
-    if (k < 0 || s->calib[k].qtype == Q_INT8 || is_float(s->calib[k].qtype))
-        return;
-    s->calib[k].qtype = Q_INT8;
-    s->cause[k] = (struct cause){rule, text};
+    for (int end = 0; end < 2; end++) {
+        int k = value == VALUE_NONE ? -1 : end ? s->end[value] : s->on[value];
+        if (k < 0 || s->calib[k].qtype == Q_INT8 || (is_float(s->calib[k].qtype) && !floats))
+            continue;
+        s->calib[k].qtype = Q_INT8;
+        s->cause[k] = (struct cause){rule, text};
+    }
 }
 
 /* What is left of a value is int8; so is the sum behind an operator that gives int8. */
@@ -224,9 +228,9 @@ static void limit_parts(struct resolving *s, int node)
     const struct node *n = &s->g->nodes[node];
     int of = compensate_of_add(s->g, node);
     if (compensate_of_sub(s->g, node) >= 0)
-        limit_to_int8(s, n->out[0], "ec-low", "the low part of a compensated value is int8");
+        limit_to_int8(s, n->out[0], false, "ec-low", "the low part of a compensated value is int8");
     else if (of >= 0 && !compensate_lifts_output(s->g, of))
-        limit_to_int8(s, n->out[0], "ec-output",
+        limit_to_int8(s, n->out[0], false, "ec-output",
                       "the output of an interpolating operator is int8 and cannot be compensated");
 }
 
@@ -237,13 +241,8 @@ static void limit_outputs(struct resolving *s, int node)
     enum qtype in = row ? reads(s, node) : Q_COUNT;
     if (!row || row->allowed != Q8 || in == Q_COUNT || (row->reads_int8 && in != Q_INT8))
         return;
-    for (int o = 0; o < n->n_out; o++) {
-        int k = n->out[o] == VALUE_NONE ? -1 : s->on[n->out[o]];
-        if (k < 0 || s->calib[k].qtype == Q_INT8)
-            continue;
-        s->calib[k].qtype = Q_INT8;
-        s->cause[k] = (struct cause){row->rule, row->text};
-    }
+    for (int o = 0; o < n->n_out; o++)
+        limit_to_int8(s, n->out[o], true, row->rule, row->text);
 }
 
 /* ---- second calibrations ---- */
@@ -301,7 +300,7 @@ static void link_thresholds(const struct graph *g, struct seconds *t)
 }
 
 /* Puts the appended second calibrations where they belong: new[k] is old k's place. */
-static void sort_calibs(const struct graph *g, struct seconds *t, struct arena *a)
+static void sort_calibs(struct seconds *t, struct arena *a)
 {
     int n = t->p->n_calibs;
     int *order = arena_array(a, (size_t)n, sizeof *order),
@@ -321,12 +320,8 @@ static void sort_calibs(const struct graph *g, struct seconds *t, struct arena *
         t->p->calibs[i] = calibs[order[i]];
         t->placed[i] = placed[order[i]];
         t->like[i] = like[order[i]] < 0 ? -1 : now[like[order[i]]];
-        if (t->p->calibs[i].parent >= 0)
-            t->p->calibs[i].parent = now[t->p->calibs[i].parent];
     }
-    for (int i = 0; i < g->n_ports; i++)
-        if (t->p->port[i] >= 0)
-            t->p->port[i] = now[t->p->port[i]];
+    plan_renumber(t->p, now);
 }
 
 static void add_seconds(const struct resolving *s, struct seconds *t)
@@ -337,16 +332,17 @@ static void add_seconds(const struct resolving *s, struct seconds *t)
     t->placed = arena_array(s->arena, (size_t)most, sizeof *t->placed);
     t->like = arena_array(s->arena, (size_t)most, sizeof *t->like);
     for (int k = 0; k < s->plan->n_calibs; k++) {
+        int v = s->plan->calibs[k].value;
         t->p->calibs[k].qtype = s->calib[k].qtype;
         t->placed[k] = k;
-        t->like[k] = -1;
+        t->like[k] = s->end[v] == k ? s->on[v] : -1;
     }
     for (int n = 0; n < g->n_nodes; n++)
         for (int i = 0; i < g->nodes[n].n_in; i++)
             if (s->limited[port_of(s, n, i)])
                 t->p->port[port_of(s, n, i)] = add_second(s, t, n, i);
     link_parts(g, t->p);
-    sort_calibs(g, t, s->arena);
+    sort_calibs(t, s->arena);
     link_thresholds(g, t);
 }
 
@@ -356,16 +352,24 @@ static void start(struct resolving *s)
     s->off_device = arena_array(s->arena, (size_t)g->n_nodes, sizeof *s->off_device);
     march_off_device(s->march, g, s->off_device);
     s->plan = place(g, s->off_device, s->arena);
+    if (s->config->output_given)
+        s->plan = place_ends(s->plan, s->config->output, s->off_device, s->arena);
     s->port = arena_array(s->arena, (size_t)g->n_ports, sizeof *s->port);
     s->limited = arena_array(s->arena, (size_t)g->n_ports, sizeof *s->limited);
     s->calib = arena_array(s->arena, (size_t)s->plan->n_calibs, sizeof *s->calib);
     s->cause = arena_array(s->arena, (size_t)s->plan->n_calibs, sizeof *s->cause);
     s->on = arena_array(s->arena, (size_t)g->n_values, sizeof *s->on);
+    s->end = arena_array(s->arena, (size_t)g->n_values, sizeof *s->end);
     for (int v = 0; v < g->n_values; v++)
-        s->on[v] = -1;
-    for (int k = 0; k < s->plan->n_calibs; k++)
-        if (s->plan->calibs[k].kind == CALIB_FEATURE)
-            s->on[s->plan->calibs[k].value] = k;
+        s->on[v] = s->end[v] = -1;
+    for (int k = 0; k < s->plan->n_calibs; k++) {
+        const struct calib *c = &s->plan->calibs[k];
+        bool end = plan_is_output(s->plan, k);
+        if (c->kind == CALIB_FEATURE)
+            *(end ? &s->end[c->value] : &s->on[c->value]) = k;
+        if (end)
+            s->calib[k] = (struct wish){c->qtype, LEVEL_DEFAULT};
+    }
 }
 
 void resolve(struct quant_config *c, const struct graph *g, const struct march *m, struct arena *a,

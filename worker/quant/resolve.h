@@ -59,6 +59,7 @@ struct resolving {
     struct cause *cause; /* n_calibs of the placed plan */
     bool *limited;       /* n_ports: gets a second calibration, int8 */
     int *on;             /* n_values: the placed plan's feature calibration on it, or -1 */
+    int *end;            /* n_values: the one that a graph output is taken behind, or -1 */
 };
 void ledger_make(const struct resolving *s, const struct resolved *r, const int *placed,
                  struct ledger *ret);
