@@ -118,5 +118,7 @@ const struct option sensitivity_options[] = {{"metrics", cosine, check_metrics},
                                              {"interested_nodes", json_null, check_interested},
                                              {"verbose", json_false, check_flag},
                                              {"naive", json_false, check_flag},
+                                             {"fast", json_false, check_flag},
                                              {"keep_bytes", json_null, check_bytes},
+                                             {"memory", json_null, check_bytes},
                                              {0}};

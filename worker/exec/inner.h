@@ -95,6 +95,7 @@ struct exec {
     size_t slab_bytes, scratch_offset, scratch_bytes, shared_bytes;
     char *slab;
     pid_t slab_owner;
+    bool slab_lent; /* by exec_use_slab */
     int64_t macs;
     int64_t *began_ns; /* profile.c: when each step of the last run began; one more for its end */
 };

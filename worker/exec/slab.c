@@ -173,12 +173,13 @@ void exec_use_slab(struct exec *x, char *memory)
 {
     exec_unmap_slab(x);
     point_into_slab(x, memory);
+    x->slab_lent = true;
 }
 
 int exec_map_slab(struct exec *x, struct err *e)
 {
     pid_t me = getpid();
-    if (x->slab && x->slab_owner == me)
+    if (x->slab_lent || (x->slab && x->slab_owner == me))
         return 0;
     exec_unmap_slab(x); /* a parent's: writing to it would copy it page by page */
     size_t bytes = x->slab_bytes + HUGE_PAGE;

@@ -9,12 +9,8 @@
  */
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include "worker/exec/sweep_inner.h"
-
-enum { HUGE_PAGE = 2 << 20 };
 
 struct part {
     struct sweep *s;
@@ -253,29 +249,6 @@ static int run_step(struct part *p, struct step *s, struct err *e)
     return exec_run_step(p->x, s, e);
 }
 
-/* One slab a process, for one candidate after the other: fresh pages cost more than a node. */
-static int use_slab(struct sweep *s, struct exec *x, struct err *e)
-{
-    size_t bytes = (x->slab_bytes / HUGE_PAGE + 2) * HUGE_PAGE;
-    if (s->slab && (s->slab_owner != getpid() || s->slab_bytes < bytes)) {
-        munmap(s->slab, s->slab_bytes);
-        s->slab = NULL;
-    }
-    if (!s->slab) {
-        char *map = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (map == MAP_FAILED)
-            return err_set(e, ERR_MEMORY_LIMIT, "", "no memory for %zu bytes of activations",
-                           bytes);
-        madvise(map, bytes, MADV_HUGEPAGE);
-        s->slab = map;
-        s->slab_bytes = bytes;
-        s->slab_owner = getpid();
-    }
-    size_t past = (size_t)s->slab % HUGE_PAGE;
-    exec_use_slab(x, s->slab + (past ? HUGE_PAGE - past : 0));
-    return 0;
-}
-
 static int run_part(struct part *p, struct err *e)
 {
     struct exec *x = p->x;
@@ -285,7 +258,7 @@ static int run_part(struct part *p, struct err *e)
     p->read_place = arena_array(&p->arena, (size_t)x->n_places + 1, sizeof *p->read_place);
     p->read_buffer = arena_array(&p->arena, (size_t)x->n_buffers + 1, sizeof *p->read_buffer);
     p->needed = arena_array(&p->arena, (size_t)x->n_steps + 1, sizeof *p->needed);
-    if (exec_load_inputs(x, p->s->inputs, e) || use_slab(p->s, x, e))
+    if (exec_load_inputs(x, p->s->inputs, e) || sweep_use_slab(p->s, x, e))
         return -1;
     find_may_change(p);
     find_needed(p);

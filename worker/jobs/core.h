@@ -81,9 +81,9 @@ int job_hash_file(const char *path, char ret_hex[SHA256_HEX], uint64_t *ret_size
 struct slot;
 struct slots;
 
-enum { SLOT_IDLE = -1 };
+enum { SLOT_IDLE = -1, SLOT_STAGE = -2, LEASE_MAX = 64 };
 struct slot_result {
-    int index; /* the task */
+    int index; /* the task, or SLOT_STAGE - n: stage n was entered */
     int rc;    /* 0, or -1 with e */
     struct err e;
     char *bytes; /* malloc'ed, the caller's */
@@ -95,8 +95,9 @@ struct slot_result {
 struct slots *slots_open(int n, const struct task_kind *kind, void *ctx, int timeout_ms,
                          struct err *e);
 void slots_close(struct slots *s); /* ends the children, also in the middle of a task */
-/* Gives a task to an idle child; false: none is idle. */
-bool slots_give(struct slots *s, int index);
+/* Gives tasks (at most LEASE_MAX) to an idle child, which answers each as it is done; or the one
+ * "task" SLOT_STAGE - n. False: none is idle. */
+bool slots_give(struct slots *s, const int *tasks, int n);
 int slots_busy(const struct slots *s);
 /*
  * Waits for the first of: a result (1, *ret filled), fd readable (2), the time over (0), -1. A

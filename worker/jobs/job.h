@@ -30,6 +30,9 @@ struct task {
     struct digest digest; /* filled by job_map from kind, engine profile, common and own */
     const void *own;      /* own_len bytes: the task's own inputs, e.g. a sample's digest */
     size_t own_len;
+    int stage; /* tasks of a stage follow each other; see `enter` */
+    int lease; /* tasks that follow each other with the same number are given to a child at once,
+                  which tells each result as it has it; 0: alone. Not part of the digest */
 };
 
 struct task_kind {
@@ -39,10 +42,14 @@ struct task_kind {
      * the task's own bytes and what `ctx` was made from (and its digest covers). */
     int (*run)(void *ctx, int index, struct buf *ret, struct err *e);
     /* In the job's process, once, before the first task is computed: not when the store has all.
-     * What it makes is there in the children. May be NULL. */
+     * What it makes is there in the children, and it may still set the tasks' leases. May be
+     * NULL. */
     int (*before)(void *ctx, struct err *e);
     /* In a child, once after the fork, before its first task; may be NULL. */
     int (*start)(void *ctx, struct err *e);
+    /* In one child while the others wait, before the first task of a stage that is computed: fills
+     * memory that `before` made for all children to share. May be NULL. */
+    int (*enter)(void *ctx, int stage, struct err *e);
 };
 
 /* Takes result `index`; called in order of index, each exactly once, in the job's process. */

@@ -1,8 +1,8 @@
 /*
  * job_map: a window of tasks moves over the list. Its tasks are looked up in the store, given in
- * order to children, and handed to `take` in order, whatever order they end in. So the job sees
- * the same results in the same order with any number of children, and the error of the lowest
- * task that fails, since all below it were given out before.
+ * order and by leases to children, and handed to `take` in order, whatever order they end in. So
+ * the job sees the same results in the same order with any number of children, and the error of the
+ * lowest task that fails, since all below it were given out before.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -11,7 +11,7 @@
 #include "common/map.h"
 #include "worker/jobs/core.h"
 
-enum { WINDOW = 128, PROGRESS_MS = 200 };
+enum { LOOKED_UP = 128, LEASES_AHEAD = 4, PROGRESS_MS = 200, NONE = -1 };
 
 enum entry_state { E_NEW, E_MISSING, E_RUNNING, E_TWIN, E_DONE };
 struct entry {
@@ -38,6 +38,7 @@ struct run {
     struct arena arena;       /* the map below */
     struct map in_hand;       /* digest in hex → the lowest task with it */
     struct slots *slots;      /* NULL: not needed yet */
+    int stage, entering;      /* entered last; the first task of the one being entered, or NONE */
     int64_t started_ms, told_ms;
 };
 
@@ -84,13 +85,19 @@ static void mark_twin(struct run *r, int i)
     }
 }
 
+/* The window's end: enough for every child to have leases in front of it. */
+static int window_end(const struct run *r)
+{
+    int64_t end = r->front + (int64_t)LEASES_AHEAD * LEASE_MAX * (r->j->slots + 1);
+    return end < r->limit ? (int)end : r->limit;
+}
+
 static int look_up(struct run *r)
 {
-    struct digest digests[WINDOW];
-    struct found found[WINDOW];
-    int which[WINDOW], n = 0;
-    int end = r->front + WINDOW < r->limit ? r->front + WINDOW : r->limit;
-    for (; r->looked < end; r->looked++) {
+    struct digest digests[LOOKED_UP];
+    struct found found[LOOKED_UP];
+    int which[LOOKED_UP], n = 0, end = window_end(r);
+    for (; r->looked < end && n < LOOKED_UP; r->looked++) {
         mark_twin(r, r->looked);
         if (r->entries[r->looked].state == E_TWIN)
             continue;
@@ -113,24 +120,69 @@ static int look_up(struct run *r)
 
 /* ---- computing ---- */
 
+static int open_slots(struct run *r)
+{
+    int left = r->n - r->given, want = r->j->slots < left ? r->j->slots : left;
+    if (r->slots)
+        return 0;
+    r->started_ms = clock_mono_ms();
+    if (r->kind->before && r->kind->before(r->ctx, r->e))
+        return -1;
+    r->slots = slots_open(want, r->kind, r->ctx, r->j->task_timeout_ms, r->e);
+    return r->slots ? 0 : -1;
+}
+
+/* The task that is given out next, or NONE. */
+static int next_missing(struct run *r)
+{
+    int end = r->looked < r->limit ? r->looked : r->limit;
+    while (r->given < end && r->entries[r->given].state != E_MISSING)
+        r->given++;
+    return r->given < end ? r->given : NONE;
+}
+
+/* Missing tasks of one lease, from `first` on; *ret_end is behind the last. */
+static int gather_lease(const struct run *r, int first, int ret[LEASE_MAX], int *ret_end)
+{
+    const struct task *t = &r->tasks[first];
+    int end = r->looked < r->limit ? r->looked : r->limit, n = 0, i = first;
+    for (; i < end && n < LEASE_MAX; i++) {
+        if (i > first &&
+            (!t->lease || r->tasks[i].lease != t->lease || r->tasks[i].stage != t->stage))
+            break;
+        if (r->entries[i].state == E_MISSING)
+            ret[n++] = i;
+    }
+    *ret_end = i;
+    return n;
+}
+
+/* One child enters the stage of task `first` when the others have ended the one before. */
+static void enter_stage(struct run *r, int first)
+{
+    int what = SLOT_STAGE - r->tasks[first].stage;
+    if (!slots_busy(r->slots) && slots_give(r->slots, &what, 1))
+        r->entering = first;
+}
+
 static int give(struct run *r)
 {
-    for (; r->given < r->looked && r->given < r->limit; r->given++) {
-        struct entry *en = &r->entries[r->given];
-        if (en->state != E_MISSING)
-            continue;
-        if (!r->slots) {
-            int left = r->n - r->given, want = r->j->slots < left ? r->j->slots : left;
-            r->started_ms = clock_mono_ms();
-            if (r->kind->before && r->kind->before(r->ctx, r->e))
-                return -1;
-            r->slots = slots_open(want, r->kind, r->ctx, r->j->task_timeout_ms, r->e);
-            if (!r->slots)
-                return -1;
-        }
-        if (!slots_give(r->slots, r->given))
+    int first, tasks[LEASE_MAX], end;
+    while ((first = next_missing(r)) != NONE) {
+        if (open_slots(r))
+            return -1;
+        if (r->entering != NONE)
             return 0;
-        en->state = E_RUNNING;
+        if (r->kind->enter && r->tasks[first].stage != r->stage) {
+            enter_stage(r, first);
+            return 0;
+        }
+        int n = gather_lease(r, first, tasks, &end);
+        if (!slots_give(r->slots, tasks, n))
+            return 0;
+        for (int i = 0; i < n; i++)
+            r->entries[tasks[i]].state = E_RUNNING;
+        r->given = end;
     }
     return 0;
 }
@@ -143,8 +195,21 @@ static void fail_at(struct run *r, int index, const struct err *e)
     r->failure = *e;
 }
 
+static void stage_entered(struct run *r, const struct slot_result *got)
+{
+    if (got->rc)
+        fail_at(r, r->entering, &got->e);
+    free(got->bytes);
+    r->stage = SLOT_STAGE - got->index;
+    r->entering = NONE;
+}
+
 static int keep_result(struct run *r, struct slot_result *got)
 {
+    if (got->index <= SLOT_STAGE) {
+        stage_entered(r, got);
+        return 0;
+    }
     if (got->rc) {
         fail_at(r, got->index, &got->e);
         return 0;
@@ -226,7 +291,11 @@ static int run_inline(struct run *r)
         rc = r->kind->start(r->ctx, r->e);
     for (int i = 0; i < r->n && !rc; i++) {
         buf_clear(&b);
-        rc = r->kind->run(r->ctx, i, &b, r->e);
+        if (r->kind->enter && r->tasks[i].stage != r->stage)
+            rc = r->kind->enter(r->ctx, r->tasks[i].stage, r->e);
+        r->stage = r->tasks[i].stage;
+        if (!rc)
+            rc = r->kind->run(r->ctx, i, &b, r->e);
         if (!rc && b.full)
             rc = err_set(r->e, ERR_LIMIT, "", "A task's result is larger than %d bytes.",
                          TASK_RESULT_MAX);
@@ -278,6 +347,8 @@ int job_map(struct job *j, const struct task_kind *kind, const char *phase, cons
                     .ctx = ctx,
                     .e = e,
                     .limit = n,
+                    .stage = NONE,
+                    .entering = NONE,
                     .started_ms = clock_mono_ms()};
     r.entries = xcalloc((size_t)n + 1, sizeof *r.entries);
     map_init(&r.in_hand, &r.arena);

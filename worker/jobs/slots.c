@@ -1,11 +1,13 @@
 /*
- * The children of a job: forked with the process's memory as it is, each single-threaded, fed one
- * task at a time over a socket pair. A task is an index, a reply is a head and its bytes.
+ * The children of a job: forked with the process's memory as it is, each single-threaded, fed a
+ * lease of tasks at a time over a socket pair. A task is an index, each has a reply: a head and its
+ * bytes.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -17,12 +19,14 @@
 #include "common/clock.h"
 #include "worker/jobs/core.h"
 
-enum { SLOTS_MAX = 256, REPLY_STALL_S = 20 };
+enum { SLOTS_MAX = 256, REPLY_STALL_S = 20, TASK_NAME_MAX = 96 };
 
 struct slot {
     pid_t pid; /* 0: gone */
     int fd;
     int index; /* the task it computes, or SLOT_IDLE */
+    int n, at; /* the lease: index is queue[at] */
+    int queue[LEASE_MAX];
     int64_t deadline_ms;
 };
 
@@ -79,23 +83,31 @@ static bool run_one(int fd, const struct task_kind *kind, void *ctx, int index, 
     struct err e = ERR_INIT;
     int64_t cpu = clock_cpu_us();
     buf_clear(b);
-    int rc = kind->run(ctx, index, b, &e);
+    int rc = index <= SLOT_STAGE ? kind->enter(ctx, SLOT_STAGE - index, &e)
+                                 : kind->run(ctx, index, b, &e);
     if (!rc && b->full)
         rc =
             err_set(&e, ERR_LIMIT, "", "A task's result is larger than %d bytes.", TASK_RESULT_MAX);
     return answer(fd, index, rc, &e, b, clock_cpu_us() - cpu);
 }
 
+static bool receive_lease(int fd, int32_t *ret_tasks, int32_t *ret_n)
+{
+    return receive_all(fd, ret_n, sizeof *ret_n) && *ret_n > 0 && *ret_n <= LEASE_MAX &&
+           receive_all(fd, ret_tasks, (size_t)*ret_n * sizeof *ret_tasks);
+}
+
 static void child_main(int fd, const struct task_kind *kind, void *ctx)
 {
     struct err e = ERR_INIT;
     struct buf b;
-    int32_t index;
+    int32_t tasks[LEASE_MAX], n;
     buf_init(&b, TASK_RESULT_MAX);
     int rc = kind->start ? kind->start(ctx, &e) : 0;
-    while (receive_all(fd, &index, sizeof index))
-        if (rc ? !answer(fd, index, rc, &e, &b, 0) : !run_one(fd, kind, ctx, index, &b))
-            break;
+    while (receive_lease(fd, tasks, &n))
+        for (int i = 0; i < n; i++)
+            if (rc ? !answer(fd, tasks[i], rc, &e, &b, 0) : !run_one(fd, kind, ctx, tasks[i], &b))
+                _exit(0);
     _exit(0);
 }
 
@@ -137,7 +149,7 @@ static int start_slot(struct slots *s, const struct task_kind *kind, void *ctx, 
         child_main(pair[1], kind, ctx);
     }
     close(pair[1]);
-    s->slot[s->n++] = (struct slot){pid, pair[0], SLOT_IDLE, 0};
+    s->slot[s->n++] = (struct slot){.pid = pid, .fd = pair[0], .index = SLOT_IDLE};
     return 0;
 }
 
@@ -181,19 +193,32 @@ void slots_close(struct slots *s)
     free(s);
 }
 
-bool slots_give(struct slots *s, int index)
+bool slots_give(struct slots *s, const int *tasks, int n)
 {
     for (int i = 0; i < s->n; i++) {
         struct slot *sl = &s->slot[i];
         if (!sl->pid || sl->index != SLOT_IDLE)
             continue;
-        int32_t which = index;
-        sl->index = index;
+        int32_t message[LEASE_MAX + 1] = {n};
+        memcpy(sl->queue, tasks, (size_t)n * sizeof *tasks);
+        memcpy(message + 1, tasks, (size_t)n * sizeof *tasks);
+        sl->n = n;
+        sl->at = 0;
+        sl->index = tasks[0];
         sl->deadline_ms = clock_mono_ms() + s->timeout_ms;
-        send_all(sl->fd, &which, sizeof which); /* a dead child is noticed by its end of file */
+        /* a dead child is noticed by its end of file */
+        send_all(sl->fd, message, (size_t)(n + 1) * sizeof *message);
         return true;
     }
     return false;
+}
+
+/* Its answer is there: it goes on with the next of its lease, if there is one. */
+static void next_task(const struct slots *s, struct slot *sl)
+{
+    sl->at++;
+    sl->index = sl->at < sl->n ? sl->queue[sl->at] : SLOT_IDLE;
+    sl->deadline_ms = clock_mono_ms() + s->timeout_ms;
 }
 
 int slots_busy(const struct slots *s)
@@ -204,26 +229,34 @@ int slots_busy(const struct slots *s)
     return busy;
 }
 
+/* How messages name what a child does. */
+static const char *task_name(const struct slots *s, int index, char ret[TASK_NAME_MAX])
+{
+    bool stage = index <= SLOT_STAGE;
+    snprintf(ret, TASK_NAME_MAX, "%s %d (%s)", stage ? "Stage" : "Task",
+             stage ? SLOT_STAGE - index : index, s->kind);
+    return ret;
+}
+
 /* How a child ended, as an error that names its task. */
 static void classify(const struct slots *s, int index, int status, struct err *e)
 {
-    const char *kind = s->kind;
+    char name[TASK_NAME_MAX];
+    task_name(s, index, name);
     if (WIFEXITED(status) && WEXITSTATUS(status) == ARENA_EXIT)
-        err_set(e, ERR_MEMORY_LIMIT, "", "Task %d (%s) needs more memory than there is.", index,
-                kind);
+        err_set(e, ERR_MEMORY_LIMIT, "", "%s needs more memory than there is.", name);
     else if (WIFEXITED(status))
-        err_set(e, ERR_WORKER_CRASH, "", "Task %d (%s): the process ended by itself, status %d.",
-                index, kind, WEXITSTATUS(status));
+        err_set(e, ERR_WORKER_CRASH, "", "%s: the process ended by itself, status %d.", name,
+                WEXITSTATUS(status));
     else if (WTERMSIG(status) == SIGKILL)
         err_set(e, ERR_WORKER_LOST, "",
-                "Task %d (%s): the process was killed from outside, perhaps because the machine "
-                "has no memory left.",
-                index, kind);
+                "%s: the process was killed from outside, perhaps because the machine has no "
+                "memory left.",
+                name);
     else if (WTERMSIG(status) == SIGXCPU)
-        err_set(e, ERR_TIMEOUT, "", "Task %d (%s) took more processor time than it may.", index,
-                kind);
+        err_set(e, ERR_TIMEOUT, "", "%s took more processor time than it may.", name);
     else
-        err_set(e, ERR_WORKER_CRASH, "", "Task %d (%s): the process crashed: %s.", index, kind,
+        err_set(e, ERR_WORKER_CRASH, "", "%s: the process crashed: %s.", name,
                 strsignal(WTERMSIG(status)));
 }
 
@@ -235,13 +268,14 @@ static void end_slot(struct slots *s, struct slot *sl, struct slot_result *ret)
     if (late || alive)
         kill(sl->pid, SIGKILL);
     int status = reap(sl);
+    char name[TASK_NAME_MAX];
     *ret = (struct slot_result){.index = sl->index, .rc = -1};
     if (late)
-        err_set(&ret->e, ERR_TIMEOUT, "", "Task %d (%s) took more than %d s and was ended.",
-                sl->index, s->kind, s->timeout_ms / 1000);
+        err_set(&ret->e, ERR_TIMEOUT, "", "%s took more than %d s and was ended.",
+                task_name(s, sl->index, name), s->timeout_ms / 1000);
     else if (alive)
-        err_set(&ret->e, ERR_WORKER_CRASH, "", "Task %d (%s): the process gave a torn answer.",
-                sl->index, s->kind);
+        err_set(&ret->e, ERR_WORKER_CRASH, "", "%s: the process gave a torn answer.",
+                task_name(s, sl->index, name));
     else
         classify(s, sl->index, status, &ret->e);
     close(sl->fd);
@@ -270,7 +304,7 @@ static void read_slot(struct slots *s, struct slot *sl, struct slot_result *ret)
         ret->bytes = bytes;
         ret->len = r.len;
     }
-    sl->index = SLOT_IDLE;
+    next_task(s, sl);
 }
 
 /* The time until the first deadline of a busy child, at most timeout_ms. */
