@@ -64,7 +64,7 @@ mains := server/main.c worker/jobs/main.c cli/main.c
 .DELETE_ON_ERROR:
 .PHONY: all demo run test test-models test-long clean setup format check-format check-layers help
 programs := $(if $(wildcard server/main.c),$(B)/ptqd) $(if $(wildcard worker/jobs/main.c),$(B)/ptq-worker) \
-            $(if $(wildcard cli/main.c),$(B)/ptq $(B)/hmct-debugger)
+            $(if $(wildcard cli/main.c),$(B)/ptq $(B)/hmct-debugger $(B)/hmct-info)
 all: $(programs)
 
 help: ## what there is to make
@@ -89,8 +89,8 @@ $(B)/ptq-worker: $(call obj,worker/jobs/main.c) $(B)/libworker.a $(B)/libcommon.
 $(B)/ptq: $(call obj,cli/main.c) $(B)/libcli.a $(B)/libcommon.a
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(libs_cli) $(libs_common)
 
-# The vendor's name for the command that takes its options.
-$(B)/hmct-debugger: $(B)/ptq
+# The vendor's names for the commands that take its options.
+$(B)/hmct-debugger $(B)/hmct-info: $(B)/ptq
 	$(Q)ln -sf ptq $@
 
 $(B)/obj/%.o: %.c | $(gen_files)

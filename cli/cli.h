@@ -24,7 +24,7 @@ enum exit_status {
 struct options {
     const char *url, *config, *out, *name, *labels, *calibration, *store, *samples, *limit, *state,
         *after, *metrics, *node_type, *outputs, *data_num, *interested, *verbose, *save_dir;
-    bool json, local, wait_not, help, full_names;
+    bool json, local, wait_not, help, full_names, nodes, info;
 };
 
 enum { WORDS_MAX = 8 };
@@ -52,6 +52,7 @@ int cmd_data_add(struct cli *c, struct err *e);
 /* ---- jobs (cli/job.c) ---- */
 int cmd_calibrate(struct cli *c, struct err *e);
 int cmd_evaluate(struct cli *c, struct err *e);
+int cmd_info(struct cli *c, struct err *e);
 int cmd_sensitivity(struct cli *c, struct err *e);
 int cmd_jobs(struct cli *c, struct err *e);
 int cmd_watch(struct cli *c, struct err *e);

@@ -49,6 +49,8 @@ json_t *job_request(struct cli *c, const char *kind, struct err *e)
     int rc = c->opt.config && !config ? -1 : 0;
     if (!rc && c->opt.samples)
         rc = take_samples(c->opt.samples, options, e);
+    if (c->opt.nodes)
+        json_object_set_new(options, "nodes", json_true());
     if (!rc && !strcmp(kind, "sensitivity"))
         rc = sensitivity_request(&c->opt, options, e);
     if (config)
@@ -171,6 +173,8 @@ int job_conclude(struct cli *c, const char *kind, const json_t *result, const ch
         return sensitivity_conclude(&c->opt, result, &e) ? cli_fail(&e) : verdict_status(verdict);
     if (c->opt.json)
         show_json(result);
+    else if (c->opt.info)
+        show_info(result);
     else if (!strcmp(kind, "evaluate"))
         show_evaluation(result);
     else if (!strcmp(kind, "calibrate"))
@@ -248,6 +252,19 @@ int cmd_calibrate(struct cli *c, struct err *e)
 
 int cmd_evaluate(struct cli *c, struct err *e)
 {
+    return run_job(c, "evaluate", e);
+}
+
+/* hmct-info MODEL -c DATA is an evaluation with the nodes. */
+int cmd_info(struct cli *c, struct err *e)
+{
+    if (!c->opt.calibration) {
+        fputs("ptq: info needs the data: -c DATA, a folder or one npy file.\n", stderr);
+        return EXIT_USAGE;
+    }
+    c->words[c->n_words++] = c->opt.calibration;
+    c->opt.calibration = NULL;
+    c->opt.nodes = c->opt.info = true;
     return run_job(c, "evaluate", e);
 }
 

@@ -23,7 +23,9 @@ enum option_bit {
     O_AFTER = 1 << 10,
     O_NO_WAIT = 1 << 11,
     O_ALWAYS = 1 << 12,
-    O_SWEEP = 1 << 13
+    O_SWEEP = 1 << 13,
+    O_DATA = 1 << 14,
+    O_NODES = 1 << 15
 };
 
 static const struct option_row {
@@ -55,8 +57,12 @@ static const struct option_row {
      offsetof(struct options, samples)},
     {"--calibration-data", NULL, "DATA", "calibrate on this data, not on what is evaluated",
      O_CALIBRATION, offsetof(struct options, calibration)},
-    {"--labels", NULL, "FILE", "an npy of one class number a sample, for a folder of data",
-     O_LABELS, offsetof(struct options, labels)},
+    {"--calibration-data", "-c", "DATA", "a folder, or one npy file", O_DATA,
+     offsetof(struct options, calibration)},
+    {"--nodes", NULL, NULL, "compare every node's output too", O_NODES,
+     offsetof(struct options, nodes)},
+    {"--labels", NULL, "FILE", "an npy of a class number, or a map of them, a sample", O_LABELS,
+     offsetof(struct options, labels)},
     {"--name", NULL, "NAME", "what the server calls it (default: the file's name)", O_NAME,
      offsetof(struct options, name)},
     {"--limit", NULL, "N", "show at most N (default 20, at most 100)", O_LIMIT,
@@ -106,13 +112,19 @@ static const struct command {
      "Example:\n  echo '{\"model_config\": {\"all_node_type\": \"int16\"}}' > int16.json\n"
      "  ptq calibrate model.onnx calibration_data -c int16.json -o model_int16.onnx\n"},
     {"evaluate", NULL, "MODEL DATA", 2, 2,
-     O_CONFIG | O_SAMPLES | O_CALIBRATION | O_NO_WAIT | O_LOCAL | O_STORE | O_LABELS, cmd_evaluate,
-     "compare a calibrated model with its float self",
+     O_CONFIG | O_SAMPLES | O_CALIBRATION | O_NO_WAIT | O_LOCAL | O_STORE | O_LABELS | O_NODES,
+     cmd_evaluate, "compare a calibrated model with its float self",
      "Runs all samples quantized and in float and compares every output; with labels in DATA\n"
      "the accuracy of both too. MODEL is a calibrated model; or a float one, which is calibrated\n"
      "first as -c says, on --calibration-data or on DATA itself.\n\n"
      "Example:\n  ptq evaluate model_calibrated_model.onnx calibration_data\n"
      "  ptq evaluate model.onnx test_data -c int16.json --calibration-data calibration_data\n"},
+    {"info", NULL, "MODEL -c DATA", 1, 1, O_DATA | O_SAMPLES | O_NO_WAIT | O_LOCAL | O_STORE,
+     cmd_info, "show a calibrated model's nodes and how far its outputs are from float",
+     "DATA is a folder, or one npy file: the figures of each node, then those of each output, for\n"
+     "one sample as they are, for several as minimum, maximum and mean.\n"
+     "Called by the name hmct-info, the program is this command.\n\n"
+     "Example:\n  ptq info model_calibrated_model.onnx -c calibration_data/input/00.npy\n"},
     {"get-sensitivity-of-nodes", NULL, "MODEL DATA", 2, 2, O_SWEEP | O_NO_WAIT | O_LOCAL | O_STORE,
      cmd_sensitivity, "measure what each node costs when it alone is quantized",
      "MODEL is a calibrated model. The table is sorted by the first metric, worst first.\n"
@@ -343,13 +355,27 @@ int cli_fail(const struct err *e)
     return e->code == ERR_UNAVAILABLE ? EXIT_UNREACHABLE : EXIT_FAILED;
 }
 
+/* The vendor's hmct-info is one command, without its name. */
+static char **with_command(struct arena *a, int argc, char **argv)
+{
+    static char info[] = "info";
+    const char *slash = strrchr(argv[0], '/');
+    if (strcmp(slash ? slash + 1 : argv[0], "hmct-info") != 0)
+        return argv + 1;
+    char **words = arena_array(a, (size_t)argc + 1, sizeof *words);
+    words[0] = info;
+    memcpy(words + 1, argv + 1, (size_t)argc * sizeof *words);
+    return words;
+}
+
 int main(int argc, char **argv)
 {
     struct cli c = {.arena = ARENA_INIT};
     unsigned seen = 0;
-    if (argc == 2 && !strcmp(argv[1], "--version"))
+    argv = with_command(&c.arena, argc, argv);
+    if (argv[0] && !argv[1] && !strcmp(argv[0], "--version"))
         return puts("ptq " PTQ_VERSION) < 0;
-    int status = parse(&c, guess_command(argv + 1), argv + 1, &seen);
+    int status = parse(&c, guess_command(argv), argv, &seen);
     if (status)
         return status;
     const struct command *k = take_command(&c);

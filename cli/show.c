@@ -226,6 +226,44 @@ static void show_all_samples(struct arena *a, const json_t *list)
     table_boxed(&t);
 }
 
+static const char *types_text(struct arena *a, const json_t *node)
+{
+    return arena_printf(a, "%s/%s", json_str(node, "input_qtype", ""),
+                        json_str(node, "output_qtype", ""));
+}
+
+/* Each node: where it runs, how far its output is from float. */
+static void show_nodes(struct arena *a, const json_t *list)
+{
+    static const char *const head[] = {
+        "Node", "ON", "Subgraph", "Type", "Cosine Similarity", "Threshold", "In/Out DataType"};
+    struct table t;
+    init_table(&t, a, 7, json_array_size(list));
+    memcpy(t.rows[0], head, sizeof head);
+    t.n_rows = 1;
+    size_t i;
+    json_t *n;
+    json_array_foreach(list, i, n)
+    {
+        const json_t *cosine = json_object_get(n, "cosine-similarity"),
+                     *threshold = json_object_get(n, "threshold"),
+                     *subgraph = json_object_get(n, "subgraph");
+        const char **row = t.rows[t.n_rows++];
+        row[0] = json_str(n, "node", "");
+        row[1] = json_str(n, "on", "");
+        row[2] = json_is_integer(subgraph)
+                     ? arena_printf(a, "id(%" JSON_INTEGER_FORMAT ")", json_integer_value(subgraph))
+                     : "--";
+        row[3] = json_str(n, "type", "");
+        row[4] = json_is_number(cosine) ? six(a, cosine) : "--";
+        row[5] = json_is_number(threshold) ? six(a, threshold) : "--";
+        row[6] = types_text(a, n);
+    }
+    puts("The quantized model nodes:");
+    table_plain(&t);
+    putchar('\n');
+}
+
 static void show_accuracy(const json_t *acc)
 {
     const json_t *relative = json_object_get(acc, "relative");
@@ -242,17 +280,33 @@ static void show_accuracy(const json_t *acc)
     putchar('\n');
 }
 
+void show_info(const json_t *result)
+{
+    struct arena a = ARENA_INIT;
+    if (json_is_array(json_object_get(result, "nodes")))
+        show_nodes(&a, json_object_get(result, "nodes"));
+    if (json_int(result, "samples", 0) > 1)
+        show_all_samples(&a, json_object_get(result, "outputs"));
+    else
+        show_first_sample(&a, json_object_get(result, "first_sample"));
+    arena_done(&a);
+}
+
 void show_evaluation(const json_t *result)
 {
     struct arena a = ARENA_INIT;
+    const json_t *nodes = json_object_get(result, "nodes");
+    if (json_is_array(nodes))
+        show_nodes(&a, nodes);
     show_first_sample(&a, json_object_get(result, "first_sample"));
     if (json_int(result, "samples", 0) > 1) {
         printf("\nOver %lld samples:\n", (long long)json_int(result, "samples", 0));
         show_all_samples(&a, json_object_get(result, "outputs"));
     }
-    const json_t *accuracy = json_object_get(result, "accuracy");
-    if (json_is_object(accuracy))
-        show_accuracy(accuracy);
+    static const char *const scores[] = {"accuracy", "accuracy_top5"};
+    for (int i = 0; i < 2; i++)
+        if (json_is_object(json_object_get(result, scores[i])))
+            show_accuracy(json_object_get(result, scores[i]));
     arena_done(&a);
 }
 

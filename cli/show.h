@@ -32,6 +32,8 @@ void show_json(const json_t *v); /* sorted keys, indented */
 
 /* The tables of an evaluate result, and what calibrate made. */
 void show_evaluation(const json_t *result);
+/* As hmct-info: nodes, then outputs, of one sample or as minimum, maximum, mean. */
+void show_info(const json_t *result);
 void show_calibration(const json_t *result, const char *path);
 
 #endif

@@ -57,10 +57,16 @@ static int check_output(const json_t *v, const char *at, struct err *e)
     return err_set(e, ERR_INVALID, at, "This must be the name of an output, or null.");
 }
 
+static int check_nodes(const json_t *v, const char *at, struct err *e)
+{
+    return json_is_boolean(v) ? 0 : err_set(e, ERR_INVALID, at, "This must be true or false.");
+}
+
 static const struct option calibrate_options[] = {{"samples", json_null, check_samples}, {0}};
 static const struct option evaluate_options[] = {{"samples", json_null, check_samples},
                                                  {"labels", automatic, check_labels_option},
                                                  {"label_output", json_null, check_output},
+                                                 {"nodes", json_false, check_nodes},
                                                  {0}};
 static const struct kind {
     const char *name;

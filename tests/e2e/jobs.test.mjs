@@ -1,7 +1,11 @@
 // The life of a job.
 import assert from "node:assert/strict";
 import crypto from "node:crypto";
+import { execFile } from "node:child_process";
+import path from "node:path";
 import { after, before, test } from "node:test";
+import { promisify } from "node:util";
+import { build } from "./lib/paths.mjs";
 import { CALIBRATE, Server } from "./lib/server.mjs";
 
 const options = { timeout: 120000 };
@@ -72,6 +76,30 @@ test("evaluate tells the metrics of each output and the accuracy", options, asyn
   const [low, high] = result.accuracy.difference_interval;
   const difference = result.accuracy.quantized - result.accuracy.float;
   assert.ok(low <= difference + 1e-12 && difference <= high + 1e-12);
+  assert.equal(result.accuracy_top5.metric, "top-5");
+  assert.ok(result.accuracy_top5.quantized >= result.accuracy.quantized);
+  assert.equal(result.nodes, null);
+});
+
+test("info tells of every node, and prints HMCT's tables by either name", options, async () => {
+  const calibrated = await server.succeeded((await server.submit(request)).id);
+  const { calibrated_model_id: model } = (await server.get(`/v1/jobs/${calibrated.id}/results`)).json;
+  const job = await server.succeeded((await server.submit({ kind: "evaluate", model, data: ids.data, options: { nodes: true, samples: 2 } })).id);
+  const { nodes, outputs } = (await server.expect(200, "GET", `/v1/jobs/${job.id}/results`)).json;
+  const { json: graph } = await server.expect(200, "GET", `/v1/models/${model}/graph`);
+  assert.deepEqual(nodes.map((n) => n.node), graph.nodes.map((n) => n.name));
+  const last = nodes.find((n) => graph.nodes.find((g) => g.name === n.node).outputs.includes("scores"));
+  assert.ok(Math.abs(last["cosine-similarity"] - outputs[0].metrics["cosine-similarity"].avg) < 1e-12);
+  const env = { ...process.env, PTQ_URL: `http://127.0.0.1:${server.port}` };
+  const run = async (name, ...args) => (await promisify(execFile)(path.join(build, name), args, { env, cwd: server.dir })).stdout;
+  const text = await run("hmct-info", model, "-c", ids.data, "--samples", "2");
+  assert.equal(await run("ptq", "info", model, "-c", ids.data, "--samples", "2"), text);
+  const lines = text.split("\n");
+  assert.match(lines[2], /^Node +ON +Subgraph  Type +Cosine Similarity  Threshold  In\/Out DataType  $/);
+  assert.match(lines[4], /^\S+ +BPU  id\(0\) +\S+ +[01]\.\d{6} +\d+\.\d{6} +int8\/int8 +$/);
+  assert.match(text, /\n\| scores \| cosine-similarity \| [01]\.\d{6} \| [01]\.\d{6} \| [01]\.\d{6} \|\n/);
+  const one = await run("hmct-info", model, "-c", ids.data, "--samples", "1");
+  assert.match(one, /\nThe quantized model output:\n=+\nOutput +Cosine Similarity  L1 Distance  L2 Distance  Chebyshev Distance  \n-+\nscores /);
 });
 
 test("evaluating a float model calibrates it first, to the same figures", options, async () => {

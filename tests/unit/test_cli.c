@@ -88,6 +88,58 @@ void test_cli__an_evaluation_is_told_in_tables(void)
     json_decref(result);
 }
 
+static void show_all_of(const void *result)
+{
+    show_info(result);
+}
+
+/* The forms that HMCT's users parse: a node's line, an output's line, and the box of a data set. */
+void test_cli__info_prints_nodes_and_outputs_as_hmct_info(void)
+{
+    struct err e = ERR_INIT;
+    static const char one[] =
+        "{\"samples\":1,\"nodes\":[{\"node\":\"Conv_0\",\"type\":\"Conv\",\"on\":\"BPU\","
+        "\"subgraph\":0,\"cosine-similarity\":0.9999996,\"threshold\":2.5,\"input_qtype\":\"int8\","
+        "\"output_qtype\":\"int16\"},{\"node\":\"TopK_1\",\"type\":\"TopK\",\"on\":\"CPU\","
+        "\"subgraph\":null,\"cosine-similarity\":null,\"threshold\":null,\"input_qtype\":"
+        "\"float32\",\"output_qtype\":\"float32\"}],\"first_sample\":[{\"output\":\"lane_line_"
+        "seg\","
+        "\"cosine-similarity\":0.9999331,\"l1\":0.000417,\"l2\":0.000069,\"chebyshev\":0.564768}]}";
+    json_t *result = json_parse(one, strlen(one), &e);
+    CHECK(result != NULL);
+    CHECK_STR(printed(show_all_of, result),
+              "The quantized model nodes:\n"
+              "============================================================================\n"
+              "Node    ON   Subgraph  Type  Cosine Similarity  Threshold  In/Out DataType  \n"
+              "----------------------------------------------------------------------------\n"
+              "Conv_0  BPU  id(0)     Conv  1.000000           2.500000   int8/int16       \n"
+              "TopK_1  CPU  --        TopK  --                 --         float32/float32  \n"
+              "\n"
+              "The quantized model output:\n"
+              "================================================================================\n"
+              "Output         Cosine Similarity  L1 Distance  L2 Distance  Chebyshev Distance  \n"
+              "--------------------------------------------------------------------------------\n"
+              "lane_line_seg  0.999933           0.000417     0.000069     0.564768            \n");
+    json_decref(result);
+    static const char many[] =
+        "{\"samples\":2,\"nodes\":null,\"first_sample\":[],\"outputs\":[{\"output\":\"box_arrow\","
+        "\"metrics\":{\"cosine-similarity\":{\"min\":-0.231095,\"max\":0.99862,\"avg\":0.850558},"
+        "\"l1\":{\"min\":1,\"max\":2,\"avg\":1.5},\"l2\":{\"min\":1,\"max\":2,\"avg\":1.5},"
+        "\"chebyshev\":{\"min\":null,\"max\":null,\"avg\":null}}}]}";
+    result = json_parse(many, strlen(many), &e);
+    CHECK(result != NULL);
+    CHECK_STR(printed(show_all_of, result),
+              "+-----------+-------------------+-----------+----------+----------+\n"
+              "|   Output  |       Metric      |    Min    |   Max    |   Avg    |\n"
+              "+-----------+-------------------+-----------+----------+----------+\n"
+              "| box_arrow | cosine-similarity | -0.231095 | 0.998620 | 0.850558 |\n"
+              "| box_arrow |         l1        |  1.000000 | 2.000000 | 1.500000 |\n"
+              "| box_arrow |         l2        |  1.000000 | 2.000000 | 1.500000 |\n"
+              "| box_arrow |     chebyshev     |    nan    |   nan    |   nan    |\n"
+              "+-----------+-------------------+-----------+----------+----------+\n");
+    json_decref(result);
+}
+
 /* ---- packing ---- */
 
 static void make_data(void)

@@ -197,6 +197,25 @@ void test_dataset__wrong_shapes_name_the_file(void)
     expect_bad(test_path("data"), make_graph("x", NULL), "x/1.npy", "x[None]");
 }
 
+/* Each map holds its sample's number, in a folder and in the tar made of it. */
+void test_dataset__labels_may_be_a_map_a_sample(void)
+{
+    struct err e = ERR_INIT;
+    int32_t maps[3][2][2] = {{{0, 0}, {0, 0}}, {{1, 1}, {1, 1}}, {{2, 2}, {2, 2}}};
+    struct tensor t = {.type = DT_I32, .rank = 3, .dims = {3, 2, 2}, .data = maps};
+    struct dataset *d;
+    make_folder("x", 3);
+    CHECK_OK(npy_write(test_path("data/labels.npy"), &t, &e), e);
+    CHECK_OK(dataset_open(test_path("data"), NULL, &d, &e), e);
+    CHECK_INT(tensor_count(d->labels), 12);
+    for (int i = 0; i < 12; i++)
+        CHECK_INT(tensor_int(d->labels, i), i / 4);
+    dataset_free(d);
+    t.dims[0] = 2;
+    CHECK_OK(npy_write(test_path("data/labels.npy"), &t, &e), e);
+    expect_bad(test_path("data"), NULL, "labels.npy", "3 samples");
+}
+
 void test_dataset__labels_must_be_one_integer_a_sample(void)
 {
     make_folder("x", 3);

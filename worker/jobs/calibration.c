@@ -180,7 +180,6 @@ static int score_range(struct job *j, struct calibration *c, const struct survey
                           .n_plans = to - from,
                           .n_samples = s->config->search.num_sample,
                           .plans = (const struct plan *const *)plans + from,
-                          .label_output = -1,
                           .take = take_score,
                           .ctx = s};
     if (cmp.n_samples > c->n_samples)

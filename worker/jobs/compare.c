@@ -10,7 +10,7 @@ struct state {
 
 /* The task's own bytes. */
 struct own {
-    struct digest plan, sample;
+    struct digest plan, sample, labels;
 };
 
 /* Elements as float32 in one order: the tensor's own bytes, or a copy in *ret_made. */
@@ -42,19 +42,40 @@ static int compare_output(const struct state *s, int i, struct metric_sums *ret,
     return 0;
 }
 
-/* The first of the largest elements. */
-static int32_t largest(const struct runner *r, int output)
+/* ---- labels ---- */
+
+static bool has_labels(const struct compare *c)
 {
-    if (output < 0)
-        return -1;
-    const struct tensor *t = exec_output(r->exec, output);
-    float *made;
-    const float *v = as_floats(t, &made);
-    int64_t best = 0;
-    for (int64_t i = 1, n = tensor_count(t); i < n; i++)
-        best = v[i] > v[best] ? i : best;
-    free(made);
-    return (int32_t)best;
+    return c->labels && c->labels->output >= 0;
+}
+
+static size_t areas_bytes(const struct compare *c)
+{
+    bool map = has_labels(c) && c->labels->map;
+    return map ? (size_t)c->labels->classes * sizeof(struct area) : 0;
+}
+
+/* What the labels' output says: its best classes, or its areas of each. */
+static int tell_labels(const struct compare *c, const struct runner *r, int sample, struct buf *ret,
+                       struct err *e)
+{
+    int32_t top[LABELS_TOP] = {-1, -1, -1, -1, -1};
+    struct area *areas = xcalloc(areas_bytes(c) + 1, 1);
+    int rc = 0;
+    if (has_labels(c)) {
+        const struct tensor *t = exec_output(r->exec, c->labels->output);
+        float *made;
+        const float *v = as_floats(t, &made);
+        if (c->labels->map)
+            rc = labels_areas(c->labels, c->data, sample, t, v, areas, e);
+        else
+            labels_top(v, tensor_count(t), top);
+        free(made);
+    }
+    buf_add(ret, top, sizeof top);
+    buf_add(ret, areas, areas_bytes(c));
+    free(areas);
+    return rc;
 }
 
 static int run(void *ctx, int index, struct buf *ret, struct err *e)
@@ -69,9 +90,8 @@ static int run(void *ctx, int index, struct buf *ret, struct err *e)
     if (runner_run(&s->exact, c->data, sample, NULL, NULL, e) ||
         runner_run(&s->quantized, c->data, sample, NULL, NULL, e))
         return -1;
-    int32_t labels[2] = {largest(&s->exact, c->label_output),
-                         largest(&s->quantized, c->label_output)};
-    buf_add(ret, labels, sizeof labels);
+    if (tell_labels(c, &s->exact, sample, ret, e) || tell_labels(c, &s->quantized, sample, ret, e))
+        return -1;
     for (int i = 0; i < c->graph->n_outputs; i++) {
         struct metric_sums sums;
         if (compare_output(s, i, &sums, e))
@@ -84,16 +104,25 @@ static int run(void *ctx, int index, struct buf *ret, struct err *e)
 static int take(void *ctx, int index, const void *result, size_t len, struct err *e)
 {
     const struct compare *c = ((const struct state *)ctx)->c;
-    size_t n = (size_t)c->graph->n_outputs;
-    int32_t labels[2];
-    if (len != sizeof labels + n * sizeof(struct metric_sums))
+    size_t n = (size_t)c->graph->n_outputs, size = areas_bytes(c);
+    int32_t top[2][LABELS_TOP];
+    if (len != 2 * (sizeof top[0] + size) + n * sizeof(struct metric_sums))
         return err_set(e, ERR_INTERNAL, "", "A stored comparison is malformed.");
     struct metric_sums *sums = xmalloc(n * sizeof *sums);
-    memcpy(labels, result, sizeof labels);
-    memcpy(sums, (const char *)result + sizeof labels, n * sizeof *sums);
-    struct compared v = {labels[0], labels[1], sums};
+    struct area *areas[2];
+    const char *at = result;
+    for (int w = 0; w < 2; w++) {
+        memcpy(top[w], at, sizeof top[w]);
+        areas[w] = xmalloc(size + 1);
+        memcpy(areas[w], at + sizeof top[w], size);
+        at += sizeof top[w] + size;
+    }
+    memcpy(sums, at, n * sizeof *sums);
+    struct compared v = {top, (const struct area *const *)areas, sums};
     int rc = c->take(c->ctx, index / c->n_samples, index % c->n_samples, &v, e);
     free(sums);
+    free(areas[0]);
+    free(areas[1]);
     return rc;
 }
 
@@ -110,18 +139,21 @@ static void describe(struct job *j, const struct compare *c, struct task *tasks)
             int k = p * c->n_samples + i;
             plan_digest(c->plans[p], &own[k].plan);
             dataset_sample_digest(c->data, i, &own[k].sample);
+            if (has_labels(c))
+                labels_digest(c->labels, c->data, i, &own[k].labels);
             tasks[k] = (struct task){.own = &own[k], .own_len = sizeof own[k]};
         }
 }
 
 int compare_run(struct job *j, const struct compare *c, const char *phase, struct err *e)
 {
-    static const struct task_kind kind = {.name = "compare-1", .run = run};
+    static const struct task_kind kind = {.name = "compare-2", .run = run};
     struct state s = {.c = c};
     struct {
         struct digest graph;
-        int32_t label_output;
-    } common = {.label_output = c->label_output};
+        int32_t label_output, map;
+    } common = {.label_output = has_labels(c) ? c->labels->output : -1,
+                .map = has_labels(c) && c->labels->map};
     int n = c->n_plans * c->n_samples;
     struct task *tasks = arena_array(job_arena(j), (size_t)n + 1, sizeof *tasks);
     graph_digest(c->graph, &common.graph);

@@ -6,12 +6,14 @@
 #define PTQ_WORKER_JOBS_COMPARE_H
 
 #include "worker/jobs/job.h"
+#include "worker/jobs/labels.h"
 #include "worker/jobs/runner.h"
 #include "worker/quant/metrics.h"
 
 /* What a sample shows. */
 struct compared {
-    int label_float, label_quantized;  /* the label output's largest element, or -1 */
+    const int32_t (*top)[LABELS_TOP];  /* of the labels' output in float, quantized */
+    const struct area *const *areas;   /* the same of a map: classes each */
     const struct metric_sums *outputs; /* one a graph output */
 };
 
@@ -20,7 +22,7 @@ struct compare {
     const struct dataset *data;
     int n_plans, n_samples; /* tasks: every plan on the first n_samples, plan after plan */
     const struct plan *const *plans;
-    int label_output; /* graph output whose largest element is told, or -1 */
+    const struct labels *labels; /* what they say is told too; NULL: nothing */
     /* Called in order; non-zero stops. */
     int (*take)(void *ctx, int plan, int sample, const struct compared *c, struct err *e);
     void *ctx;

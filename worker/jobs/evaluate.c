@@ -1,5 +1,5 @@
-/* evaluate: what quantization costs on a data set, by output (spec §6) and, with labels, in top-1
- * accuracy. */
+/* evaluate: what quantization costs on a data set, by output and by node (spec §6) and, with
+ * labels, in accuracy. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,14 +8,13 @@
 #include "common/json.h"
 #include "worker/jobs/calibration.h"
 #include "worker/jobs/compare.h"
+#include "worker/jobs/node_table.h"
 #include "worker/load/model.h"
 
 static const struct json_field options_fields[] = {
-    {"samples", JSON_K_INT, 0, 1, 1e9},
-    {"march", JSON_K_STRING, 0, 0, 0},
-    {"labels", JSON_K_ANY, 0, 0, 0},
-    {"label_output", JSON_K_STRING, 0, 1, 4096},
-    {0},
+    {"samples", JSON_K_INT, 0, 1, 1e9}, {"march", JSON_K_STRING, 0, 0, 0},
+    {"labels", JSON_K_ANY, 0, 0, 0},    {"label_output", JSON_K_STRING, 0, 1, 4096},
+    {"nodes", JSON_K_BOOL, 0, 0, 0},    {0},
 };
 
 /* The names of §6 and of this project's results for the metrics of §5. */
@@ -33,85 +32,12 @@ enum { COLUMNS = sizeof columns / sizeof *columns };
 struct evaluation {
     const struct graph *g;
     const struct dataset *data;
-    int n_samples, label_output; /* -1: no accuracy */
-    struct metric_stat *stats;   /* outputs × COLUMNS */
-    json_t *first_sample;
-    int64_t hits_float, hits_quantized, lost, gained; /* lost: right in float only */
+    int n_samples;
+    struct labels labels;
+    struct accuracy *accuracy;
+    struct metric_stat *stats; /* outputs × COLUMNS */
+    json_t *first_sample, *nodes;
 };
-
-/* ---- labels ---- */
-
-static int64_t largest_label(const struct dataset *d)
-{
-    int64_t most = 0;
-    for (int i = 0; i < d->n_samples; i++) {
-        int64_t v = tensor_int(d->labels, i);
-        most = v > most ? v : most;
-    }
-    return most;
-}
-
-/* One score a class: [1, C] or [C], with unknown dims taken for 1. */
-static bool is_class_output(const struct tensor *t, int64_t classes)
-{
-    if (t->rank < 1 || t->dims[t->rank - 1] < classes)
-        return false;
-    for (int i = 0; i + 1 < t->rank; i++)
-        if (t->dims[i] > 1)
-            return false;
-    return true;
-}
-
-static int named_output(const struct graph *g, const char *name, struct err *e)
-{
-    const char **known = xcalloc((size_t)g->n_outputs + 1, sizeof *known);
-    char near[256];
-    for (int i = 0; i < g->n_outputs; i++) {
-        known[i] = g->values[g->outputs[i]].name;
-        if (!strcmp(known[i], name)) {
-            free(known);
-            return i;
-        }
-    }
-    json_nearest(name, known, (size_t)g->n_outputs, near, sizeof near);
-    free(known);
-    return err_set(e, ERR_UNKNOWN_NAME, "/options/label_output",
-                   "The model has no output \"%.100s\"%s%s%s.", name,
-                   *near ? "; did you mean " : "", near, *near ? "?" : "");
-}
-
-static int choose_output(const struct graph *g, int64_t classes, struct err *e)
-{
-    int found = -1, n = 0;
-    for (int i = 0; i < g->n_outputs; i++)
-        if (is_class_output(&g->values[g->outputs[i]].type, classes)) {
-            found = i;
-            n++;
-        }
-    if (n == 1)
-        return found;
-    return err_set(e, ERR_INVALID, "/options/label_output",
-                   "%s output has one score for each of the %lld classes of the labels: name it "
-                   "here, or set labels to false.",
-                   n ? "More than one" : "No", (long long)classes);
-}
-
-/* Which output the labels are about; -1 without labels or with an error. */
-static int label_output(const struct evaluation *v, const json_t *options, struct err *e)
-{
-    const json_t *labels = json_object_get(options, "labels");
-    const char *name = json_str(options, "label_output", NULL);
-    if (labels && !json_is_null(labels) && !json_is_false(labels) &&
-        (!json_is_string(labels) || strcmp(json_string_value(labels), "auto")))
-        return err_set(e, ERR_INVALID, "/options/labels", "This must be \"auto\" or false.");
-    if (json_is_false(labels))
-        return -1;
-    if (name && !v->data->labels)
-        return err_set(e, ERR_BAD_DATA, "/options/label_output", "The data set has no labels.");
-    if (!v->data->labels)
-        return -1;
-    return name ? named_output(v->g, name, e) : choose_output(v->g, largest_label(v->data) + 1, e);
-}
 
 /* ---- samples ---- */
 
@@ -123,16 +49,6 @@ static json_t *sample_row(const struct evaluation *v, int output, const struct m
         json_object_set_new(row, columns[c].name,
                             json_real_or_null(metric_of(columns[c].metric, s)));
     return row;
-}
-
-static void take_label(struct evaluation *v, int sample, const struct compared *c)
-{
-    int64_t label = tensor_int(v->data->labels, sample);
-    bool in_float = c->label_float == label, quantized = c->label_quantized == label;
-    v->hits_float += in_float;
-    v->hits_quantized += quantized;
-    v->lost += in_float && !quantized;
-    v->gained += quantized && !in_float;
 }
 
 static int take(void *ctx, int plan, int sample, const struct compared *c, struct err *e)
@@ -147,8 +63,10 @@ static int take(void *ctx, int plan, int sample, const struct compared *c, struc
         if (sample == 0)
             json_array_append_new(v->first_sample, sample_row(v, i, &c->outputs[i]));
     }
-    if (v->label_output >= 0)
-        take_label(v, sample, c);
+    if (v->labels.map)
+        accuracy_areas(v->accuracy, sample, c->areas);
+    else if (v->labels.output >= 0)
+        accuracy_top(v->accuracy, sample, c->top);
     return 0;
 }
 
@@ -174,36 +92,16 @@ static json_t *outputs_json(const struct evaluation *v)
     return list;
 }
 
-/*
- * 95 % confidence interval of the difference of paired proportions, quantized − float (Agresti and
- * Min 2005: half an observation added to each cell of the 2 × 2 table).
- */
-static json_t *difference_interval(const struct evaluation *v)
-{
-    double n = (double)v->n_samples + 2, lost = (double)v->lost + 0.5;
-    double gained = (double)v->gained + 0.5, diff = (gained - lost) / n;
-    double half = 1.959963984540054 * sqrt((lost + gained) / n - diff * diff) / sqrt(n);
-    return json_pack("[f, f]", fmax(-1, diff - half), fmin(1, diff + half));
-}
-
-static json_t *accuracy_json(const struct evaluation *v)
-{
-    double n = v->n_samples, x = (double)v->hits_float / n, y = (double)v->hits_quantized / n;
-    if (v->label_output < 0)
-        return json_null();
-    return json_pack("{s:s, s:s, s:f, s:f, s:i, s:o, s:o}", "metric", "top-1", "output",
-                     v->g->values[v->g->outputs[v->label_output]].name, "float", x, "quantized", y,
-                     "samples", v->n_samples, "relative",
-                     v->hits_float ? json_real(y / x) : json_null(), "difference_interval",
-                     difference_interval(v));
-}
-
 static json_t *result_json(const struct evaluation *v, const struct calibration *c)
 {
-    return json_pack("{s:i, s:o, s:O, s:o, s:o, s:o}", "samples", v->n_samples, "outputs",
-                     outputs_json(v), "first_sample", v->first_sample, "accuracy", accuracy_json(v),
-                     "quant_config", c->quant_config ? json_incref(c->quant_config) : json_null(),
-                     "ledger", c->ledger ? json_incref(c->ledger) : json_null());
+    const char *output =
+        v->labels.output < 0 ? "" : v->g->values[v->g->outputs[v->labels.output]].name;
+    return json_pack("{s:i, s:o, s:O, s:O, s:o, s:o, s:o, s:o}", "samples", v->n_samples, "outputs",
+                     outputs_json(v), "first_sample", v->first_sample, "nodes", v->nodes,
+                     "accuracy", accuracy_json(v->accuracy, output), "accuracy_top5",
+                     accuracy_top5_json(v->accuracy, output), "quant_config",
+                     c->quant_config ? json_incref(c->quant_config) : json_null(), "ledger",
+                     c->ledger ? json_incref(c->ledger) : json_null());
 }
 
 /* ---- the program ---- */
@@ -244,13 +142,19 @@ static int evaluate(struct job *j, struct evaluation *v, struct calibration *c, 
                           .n_plans = 1,
                           .n_samples = v->n_samples,
                           .plans = &plan,
-                          .label_output = v->label_output,
+                          .labels = &v->labels,
                           .take = take,
                           .ctx = v};
     v->stats = arena_array(job_arena(j), (size_t)v->g->n_outputs * COLUMNS, sizeof *v->stats);
     v->first_sample = json_array();
-    if (compare_run(j, &cmp, "evaluate", e))
+    if (v->labels.output >= 0)
+        v->accuracy = accuracy_new(&v->labels, v->data, v->n_samples);
+    bool nodes = json_flag(json_object_get(job_spec(j), "options"), "nodes", 0);
+    if (compare_run(j, &cmp, "evaluate", e) ||
+        (nodes && node_table(j, plan, v->data, v->n_samples, &v->nodes, e)))
         return -1;
+    if (!v->nodes)
+        v->nodes = json_null();
     *ret = result_json(v, c);
     return 0;
 }
@@ -262,8 +166,10 @@ static int run_opened(struct job *j, const struct model *m, const struct dataset
     struct calibration c = {0};
     struct evaluation v = {
         .g = m->float_graph, .data = d, .n_samples = calibration_samples(options, "samples", d)};
-    v.label_output = label_output(&v, options, e);
-    int rc = e->code ? -1 : find_plan(j, m, d, &c, e) || evaluate(j, &v, &c, ret_result, e);
+    int rc = labels_choose(v.g, d, options, &v.labels, e) || find_plan(j, m, d, &c, e) ||
+             evaluate(j, &v, &c, ret_result, e);
+    accuracy_free(v.accuracy);
+    json_decref(v.nodes);
     json_decref(v.first_sample);
     calibration_done(&c);
     return rc;

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "worker/jobs/core.h"
+#include "worker/jobs/labels.h"
 #include "worker/jobs/shapes.h"
 #include "worker/ops/op.h"
 #include "worker/quant/plan.h"
@@ -184,17 +185,16 @@ static int run_inspect_model(struct job *j, json_t **ret_result, const char **re
 
 /* ---- the data ---- */
 
-static json_t *label_summary(const struct tensor *t)
+static json_t *label_summary(const struct tensor *t, int samples)
 {
-    int64_t most = -1;
+    int64_t most = -1, ignored = tensor_count(t) == samples ? -1 : LABELS_IGNORED;
     bool negative = false;
     for (int64_t i = 0; i < tensor_count(t); i++) {
         int64_t v = tensor_int(t, i);
-        most = v > most ? v : most;
+        most = v > most && v != ignored ? v : most;
         negative |= v < 0;
     }
-    return json_pack("{s:s, s:I, s:o}", "dtype", dtype_name(t->type), "count",
-                     (json_int_t)tensor_count(t), "classes",
+    return json_pack("{s:s, s:i, s:o}", "dtype", dtype_name(t->type), "count", samples, "classes",
                      negative ? json_null() : json_integer(most + 1));
 }
 
@@ -223,7 +223,7 @@ json_t *inspect_data(const struct dataset *d, const char *const *names)
     }
     return json_pack("{s:o, s:i, s:o, s:o, s:o}", "inputs", inputs, "samples", d->n_samples,
                      "sample_names", shown, "sample_digests", digests, "labels",
-                     d->labels ? label_summary(d->labels) : json_null());
+                     d->labels ? label_summary(d->labels, d->n_samples) : json_null());
 }
 
 static int run_inspect_data(struct job *j, json_t **ret_result, const char **ret_verdict,

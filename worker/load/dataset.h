@@ -2,7 +2,8 @@
  * Data sets: for every input of a model the same number of samples, each an npy array whose shape
  * includes the batch. Three forms are read, all by mmap, nothing is copied:
  *   a folder      <input name>/<sample>.npy, sorted by name; labels.npy beside the folders, one
- *                 integer a sample in the order of the names with numbers by value
+ *                 integer, or a map of integers, a sample in the order of the names with
+ *                 numbers by value
  *   one .npy      one sample of an input without a name: fits a model of one input
  *   a canonical tar, as dataset_normalize makes it of any archive
  * A folder's name is the input's, raw or with bytes as %XX ("input%3A0" for "input:0").
@@ -26,7 +27,8 @@ struct dataset {
     int n_inputs, n_samples;
     const struct dataset_input *inputs; /* the graph's order, or sorted by name without a graph */
     const char *const *sample_names;    /* without ".npy", of the first input */
-    const struct tensor *labels;        /* NULL: none. Integers, element i belongs to sample i */
+    const struct tensor *labels;        /* NULL: none. Integers: element i, or map i of as
+                                           many maps as samples, belongs to sample i */
     /* private */
     struct dataset_file *files; /* n_inputs × n_samples */
     struct dataset_map *maps;

@@ -154,7 +154,7 @@ void dataset_label_order(const char *const *names, int n, int *ret)
 
 static void *in_sample_order(struct dataset *d, const struct tensor *t)
 {
-    size_t unit = dtype_size(t->type);
+    size_t unit = tensor_bytes(t) / (size_t)d->n_samples;
     int *order = arena_array(&d->arena, (size_t)d->n_samples, sizeof *order);
     char *data = arena_array(&d->arena, (size_t)d->n_samples, unit);
     dataset_label_order(d->sample_names, d->n_samples, order);
@@ -171,10 +171,12 @@ int dataset_take_labels(struct dataset *d, const struct dataset_file *labels, st
         return err_set(e, ERR_BAD_DATA, labels->place,
                        "Labels are class numbers, integers, not %s: save y.astype('int64').",
                        dtype_name(t->type));
-    if (tensor_count(t) != d->n_samples)
+    bool maps = t->rank > 1 && t->dims[0] == d->n_samples && tensor_count(t) > 0;
+    if (tensor_count(t) != d->n_samples && !maps)
         return err_set(e, ERR_BAD_DATA, labels->place,
-                       "There are %d samples, but the labels are %s: one integer a sample, in the "
-                       "order of the file names, numbers in them by value.",
+                       "There are %d samples, but the labels are %s: one integer, or one map of "
+                       "integers, a sample, in the order of the file names, numbers in them by "
+                       "value.",
                        d->n_samples, tensor_text(t, text));
     struct tensor *own = arena_copy(&d->arena, t, sizeof *t);
     d->labels = own;

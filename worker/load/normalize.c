@@ -341,8 +341,9 @@ static const char *const *first_names(const struct pack *p, struct arena *a, int
 static int copy_labels(struct pack *p, FILE *out, const struct item *it)
 {
     int samples = 0;
-    size_t unit = dtype_size(it->type.type), bytes = tensor_bytes(&it->type);
+    size_t bytes = tensor_bytes(&it->type);
     const char *const *names = first_names(p, &p->arena, &samples);
+    size_t unit = bytes / (size_t)samples; /* a number, or a map */
     int *order = arena_array(&p->arena, (size_t)samples, sizeof *order);
     char *from = arena_alloc(&p->arena, bytes), *to = arena_alloc(&p->arena, bytes);
     if (pread(p->spool, from, bytes, it->at) != (ssize_t)bytes)
