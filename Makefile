@@ -2,6 +2,10 @@
 # Variables: SAN=1 (ASan+UBSan build), FUZZ=1 (clang, for libFuzzer; see mk/fuzz.mk), WITH_DNN=0
 # (OpenBLAS only), V=1 (show commands).
 MAKEFLAGS += --no-builtin-rules
+# All cores, unless told otherwise.
+ifeq ($(filter -j%,$(MAKEFLAGS)),)
+MAKEFLAGS += -j$(shell nproc)
+endif
 SHELL  := /bin/bash
 SAN    ?= 0
 FUZZ   ?= 0

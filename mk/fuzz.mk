@@ -16,7 +16,7 @@ fuzz-%: $(B)/fuzz_%
 	@mkdir -p $(B)/corpus/$*
 	@echo "fuzz_$*: $(FUZZ_SECONDS) s"
 	$(Q)$(unit_env) $< -max_total_time=$(FUZZ_SECONDS) -timeout=20 -rss_limit_mb=2048 -max_len=200000 \
-	  -print_final_stats=1 -artifact_prefix=$(B)/ $(B)/corpus/$* tests/fuzz/corpus/$* > $(B)/fuzz_$*.log 2>&1 || \
+	  -print_final_stats=1 -artifact_prefix=$(B)/ $(B)/corpus/$* $(wildcard tests/fuzz/corpus/$*) > $(B)/fuzz_$*.log 2>&1 || \
 	  { tail -60 $(B)/fuzz_$*.log; exit 1; }
 	$(Q)grep -E 'number_of_executed|peak_rss' $(B)/fuzz_$*.log; grep ' cov: ' $(B)/fuzz_$*.log | tail -1
 $(B)/fuzz_%: $(B)/obj/tests/fuzz/fuzz_%.o $(B)/libworker.a $(B)/libserver.a $(B)/libcommon.a
