@@ -250,7 +250,6 @@ static void be_aborted(void)
 
 static void be_deaf(void)
 {
-    signal(SIGTERM, SIG_IGN);
     for (;;)
         pause();
 }
@@ -303,6 +302,32 @@ static void be_slow(void)
     if (m && m->cancel)
         say_failure("cancelled", "As asked.");
     _exit(0);
+}
+
+/* Says the rest when it is told something, then leaves at once. */
+static void be_asked(void)
+{
+    hear();
+    say_event(0, "node_result", "{}");
+    say_finish("{}");
+}
+
+/* Ends, but one who left its group holds on to its pipes. */
+static void be_survived(void)
+{
+    if (fork() == 0) {
+        char path[4096], whole[4096 + 8];
+        setsid();
+        signal(SIGTERM, SIG_IGN);
+        snprintf(path, sizeof path, "%s/survivor", start->out_dir);
+        snprintf(whole, sizeof whole, "%s.new", path);
+        FILE *f = fopen(whole, "w");
+        if (f && fprintf(f, "%d\n", getpid()) > 0 && !fclose(f) && !rename(whole, path))
+            be_deaf();
+        _exit(1);
+    }
+    hear();
+    say_finish("{}");
 }
 
 static void be_liar(void)
@@ -360,12 +385,16 @@ static const struct way {
             {"out-of-memory", be_out_of_memory},
             {"failing", be_failing},
             {"slow", be_slow},
+            {"asked", be_asked},
+            {"survived", be_survived},
             {"liar", be_liar},
             {"inspect-model", inspect_model},
             {"inspect-data", inspect_data}};
 
 static void be(const char *name)
 {
+    if (strncmp(name, "deaf", 4) != 0)
+        signal(SIGTERM, SIG_DFL);
     for (size_t i = 0; i < sizeof ways / sizeof *ways; i++)
         if (!strcmp(ways[i].name, name)) {
             ways[i].be();
@@ -380,6 +409,7 @@ __attribute__((constructor)) static void fake_worker(int argc, char **argv)
     if (argc != 2 || strcmp(argv[1], "--pipe"))
         return;
     struct err e = ERR_INIT;
+    signal(SIGTERM, SIG_IGN); /* some want to be deaf from the start */
     say_hello();
     start_message = hear();
     start = start_message->start;

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "common/arena.h"
+#include "common/clock.h"
 #include "tests/test.h"
 
 /* One worker of tests/unit/fake_worker.c, from its start to its end. */
@@ -16,8 +17,9 @@ static struct {
     struct worker *worker;
     struct worker_end end;
     bool gone;
-    int messages, hold_at, cancel_at;
-    bool hello, finished;
+    int messages, hold_at, hold_ms, cancel_at, pid;
+    int64_t hello_ms, cancel_ms;
+    bool hello, finished, told;
     uv_timer_t timer;
 } t;
 
@@ -25,12 +27,16 @@ static void on_message(void *ctx, const Ptq__FromWorker *m)
 {
     (void)ctx;
     t.messages++;
+    if (t.messages == 1)
+        t.hello_ms = clock_mono_ms();
     t.hello = t.hello || m->hello;
     t.finished = t.finished || m->finish;
     if (t.messages == t.hold_at)
         worker_pause(t.worker);
-    if (t.messages == t.cancel_at)
+    if (t.messages == t.cancel_at) {
+        t.cancel_ms = clock_mono_ms();
         worker_cancel(t.worker);
+    }
 }
 
 static void on_gone(void *ctx, const struct worker_end *end)
@@ -123,7 +129,7 @@ void test_pool__the_arena_s_exit_status_is_the_memory_limit(void)
 
 void test_pool__a_hang_that_ignores_term_is_killed_after_the_limit(void)
 {
-    start_worker("deaf", (struct worker_opts){.limit_ms = 3000}); /* time to turn deaf */
+    start_worker("deaf", (struct worker_opts){.limit_ms = 3000}); /* time to start */
     run_to_end();
     CHECK_INT(t.end.code, ERR_TIMEOUT);
     CHECK_INT(t.end.signal, SIGKILL);
@@ -154,10 +160,12 @@ void test_pool__a_cancel_that_is_not_heard_ends_in_a_kill_of_the_group(void)
 
 void test_pool__a_flood_is_read_no_faster_than_the_rate(void)
 {
-    start_worker("flooding", (struct worker_opts){.limit_ms = 1000, .rate_max = 200});
+    enum { RATE = 200, MESSAGES = 201 };
+    t.cancel_at = MESSAGES;
+    start_worker("flooding", (struct worker_opts){.rate_max = RATE});
     run_to_end();
-    CHECK_INT(t.end.code, ERR_TIMEOUT);
-    CHECK(t.messages > 20 && t.messages < 2000);
+    CHECK_INT(t.end.code, ERR_CANCELLED);
+    CHECK(t.cancel_ms - t.hello_ms >= 1000 * (MESSAGES - 1) / RATE - 250); /* a window's length */
 }
 
 void test_pool__a_flood_over_the_total_is_ended(void)
@@ -167,27 +175,77 @@ void test_pool__a_flood_over_the_total_is_ended(void)
     CHECK_INT(t.end.code, ERR_WORKER_PROTOCOL);
 }
 
-static void resume_later(uv_timer_t *timer)
+/* Any word: the fakes that wait for one take it as leave to go on. */
+static void say_go(void)
 {
-    CHECK(!t.gone);       /* it has long ended, but not all is heard */
-    if (t.messages < 2) { /* a busy machine: it has not even begun */
-        uv_timer_start(timer, resume_later, 1500, 0);
-        return;
-    }
-    CHECK_INT(t.messages, 2);
+    Ptq__Cancel cancel = PTQ__CANCEL__INIT;
+    Ptq__ToWorker m = PTQ__TO_WORKER__INIT;
+    m.message_case = PTQ__TO_WORKER__MESSAGE_CANCEL;
+    m.cancel = &cancel;
+    worker_send(t.worker, &m);
+}
+
+static void resume_now(uv_timer_t *timer)
+{
+    CHECK(!t.gone);
+    CHECK_INT(t.messages, t.hold_at);
     worker_resume(t.worker);
     uv_close((uv_handle_t *)timer, NULL);
 }
 
-void test_pool__a_pause_holds_back_messages_and_the_end(void)
+/* Waits for the pause, has the worker say the rest and end, and lets some more time go by. */
+static void resume_after_the_end(uv_timer_t *timer)
 {
-    t.hold_at = 2;
-    start_worker("inspect-data", (struct worker_opts){0});
+    if (t.messages == t.hold_at && !t.told) {
+        say_go();
+        t.told = true;
+    }
+    if (t.told && kill(t.pid, 0) != 0)
+        uv_timer_start(timer, resume_now, (uint64_t)t.hold_ms, 0);
+}
+
+static void pause_beyond_the_end(int hold_at, int hold_ms)
+{
+    t.hold_at = hold_at;
+    t.hold_ms = hold_ms;
+    start_worker("asked", (struct worker_opts){0});
+    t.pid = worker_pid(t.worker);
     uv_timer_init(&t.loop, &t.timer);
-    uv_timer_start(&t.timer, resume_later, 1500, 0);
+    uv_timer_start(&t.timer, resume_after_the_end, 5, 5);
     run_to_end();
     CHECK_INT(t.end.code, ERR_NONE);
     CHECK_INT(t.messages, 3);
+    CHECK(t.finished);
+}
+
+void test_pool__a_pause_holds_back_messages_and_the_end(void)
+{
+    pause_beyond_the_end(1, 0);
+}
+
+void test_pool__what_a_worker_said_before_its_end_is_heard_after_the_longest_pause(void)
+{
+    pause_beyond_the_end(1, 1500);
+}
+
+static void go_when_survived(uv_timer_t *timer)
+{
+    if (access(test_path("survivor"), F_OK) != 0)
+        return;
+    say_go();
+    uv_close((uv_handle_t *)timer, NULL);
+}
+
+void test_pool__the_end_does_not_wait_for_one_who_left_the_group(void)
+{
+    start_worker("survived", (struct worker_opts){0});
+    uv_timer_init(&t.loop, &t.timer);
+    uv_timer_start(&t.timer, go_when_survived, 5, 5);
+    run_to_end();
+    CHECK_INT(t.end.code, ERR_NONE);
+    CHECK(t.finished);
+    int survivor = atoi(test_read(test_path("survivor"), NULL));
+    CHECK_INT(kill(survivor, SIGKILL), 0);
 }
 
 void test_pool__what_cannot_be_started_says_so(void)
