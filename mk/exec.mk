@@ -4,3 +4,4 @@ EXTRA_worker_exec_blas  := -O3 -ffp-contract=fast
 EXTRA_worker_exec_conv  := -O3
 EXTRA_worker_exec_plain := -O3
 EXTRA_worker_ops_pool   := -O3
+EXTRA_worker_ops_pool_exact := -O3

@@ -7,11 +7,16 @@ cd tests/peer && { [ node_modules/.package-lock.json -nt package-lock.json ] || 
   node -e 'require("onnxruntime-node")' >/dev/null 2>&1
 endef
 
+# All cases are some 60 thousand small files: they live in memory while they are compared. With T
+# they stay in $(B)/peer, to be looked at.
+peer_folder = $(if $(T),$(B)/peer,$$(mktemp -d -p $(firstword $(wildcard /dev/shm) /tmp) ptq-peer.XXXXXX))
+
 .PHONY: peer
 peer: $(B)/tests/conformance ## our operators against ONNX Runtime, opsets 7 to 23 (T=text: cases whose name holds it)
 	$(Q)if ( $(get_peer) ); then \
-	  node tests/peer/run.mjs $(B)/peer $(T) && \
-	  OPENBLAS_NUM_THREADS=1 $< -s tests/peer/deviations.txt $(B)/peer; \
+	  dir=$(peer_folder); $(if $(T),,trap 'rm -rf "$$dir"' EXIT;) \
+	  node tests/peer/run.mjs "$$dir" $(B)/peer-refused.txt $(T) && \
+	  OPENBLAS_NUM_THREADS=1 $< -d tests/peer/deviations.txt $(if $(T),-p) "$$dir"; \
 	else \
 	  echo "comparison with ONNX Runtime skipped: npm cannot install onnxruntime-node here, or node cannot load it"; \
 	  echo "0 passed, 0 failed, 1 skipped"; \

@@ -18,6 +18,7 @@ test: setup-test ## all that must pass before a change lands, under ten minutes
 	  "headers" "$(part) check-headers" \
 	  "OpenAPI" "$(part) lint-api" \
 	  "unit tests" "$(part) unit" \
+	  "ONNX's node tests" "$(part) conformance" \
 	  "layers" "$(part) check-layers" \
 	  "unit tests, sanitized" "$(part) SAN=1 unit" \
 	  "end-to-end tests" "$(part) e2e"
@@ -25,9 +26,9 @@ test: setup-test ## all that must pass before a change lands, under ten minutes
 test-models: setup-test ## the tests that need the model collection (PTQ_MODELS=folder)
 	$(Q)scripts/tally "unit tests over models" "$(part) unit-models"
 
-test-long: setup-test ## what takes longer: kill storms, load, fuzzing
-	$(Q)scripts/tally "long unit tests" "$(part) unit-long" "kill storm and load" "$(part) e2e-long" \
-	  "fuzzing" "$(part) fuzz"
+test-long: setup-test ## what takes longer: the comparison with ONNX Runtime, kill storms, load, fuzzing
+	$(Q)scripts/tally "long unit tests" "$(part) unit-long" "comparison with ONNX Runtime" "$(part) peer" \
+	  "kill storm and load" "$(part) e2e-long" "fuzzing" "$(part) fuzz"
 
 setup-test:
 	$(Q)scripts/setup test

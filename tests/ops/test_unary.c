@@ -131,7 +131,8 @@ void test_unary__fast_functions_hold_at_the_ends(void)
     CHECK_NEAR(vec_softplus(-INFINITY), 0, 0);
     CHECK_NEAR(vec_expm1(-INFINITY), -1, 1e-300);
     CHECK(isnan(vec_erf(NAN)) && isnan(vec_gelu(NAN)) && isnan(vec_gelu_tanh(NAN)));
-    CHECK(isnan(vec_softplus(NAN)) && isnan(vec_mish(NAN)) && isnan(vec_expm1(NAN)));
+    CHECK(isnan(vec_softplus(NAN)) && isnan(vec_mish(NAN)) && isnan(vec_mish(-INFINITY)) &&
+          isnan(vec_expm1(NAN)));
 }
 
 void test_unary__clip_takes_both_forms_and_all_types(void)

@@ -1,6 +1,6 @@
 // Runs ONNX Runtime on every case and writes what it computed in the layout of ONNX's node tests:
-// run.mjs DIR [TEXT] – only the cases whose name holds TEXT. A case that ends the process is
-// named, and the rest goes on in another one.
+// run.mjs DIR REFUSED [TEXT] – what the peer refuses goes to the file REFUSED; only the cases whose
+// name holds TEXT. A case that ends the process is named, and the rest goes on in another one.
 import { fork } from 'node:child_process';
 import { appendFileSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -99,7 +99,7 @@ function part(argv, first, total, seen) {
   });
 }
 
-async function main(dir, text = '') {
+async function main(dir, log, text = '') {
   const list = await allCases(text);
   rmSync(dir, { recursive: true, force: true });
   mkdirSync(dir, { recursive: true });
@@ -109,11 +109,11 @@ async function main(dir, text = '') {
     if (m.wide) wide++;
     if (m.refused !== undefined) refused.push(`${list[m.refused].name}: ${m.why.replace(/\s+/g, ' ').slice(0, 200)}`);
   };
-  for (let first = 0; first < list.length;) first = await part([dir, text], first, list.length, seen);
-  const log = join(dir, 'refused.txt');
+  for (let first = 0; first < list.length;) first = await part(['--from', dir, text], first, list.length, seen);
   writeFileSync(log, refused.map((r) => `${r}\n`).join(''));
   console.log(`${list.length} cases: peer computes ${list.length - refused.length} (${wide} of them in a wider type), peer refuses ${refused.length} (named in ${log})`);
 }
 
-const [dir, text, first] = process.argv.slice(2);
-await (process.send && first !== undefined ? runFrom(dir, text, Number(first)) : main(dir, text));
+const args = process.argv.slice(2);
+if (process.send && args[0] === '--from') await runFrom(args[1], args[2], Number(args[3]));
+else await main(...args);

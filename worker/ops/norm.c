@@ -34,21 +34,37 @@ static int same_float(struct op_ctx *c, int n_in, int min_rank, struct err *e)
 
 /* ---- BatchNormalization ---- */
 
+/* spatial = 0, of opsets 7 and 8: a statistic for each element of a sample. */
+static int takes_elements(const struct op_ctx *c, struct err *e)
+{
+    const struct tensor *x = c->in[0];
+    for (int i = 1; i <= 4; i++) {
+        const struct tensor *t = c->in[i];
+        if (op_takes_float(c, i, e))
+            return -1;
+        if (t->rank != x->rank - 1 ||
+            memcmp(t->dims, x->dims + 1, (size_t)t->rank * sizeof *t->dims))
+            return op_bad(c, i, e, "its dims must be those of a sample");
+    }
+    return 0;
+}
+
 static int batch_shape(struct op_ctx *c, struct err *e)
 {
     const struct norm_attr *a = c->attr;
     if (same_float(c, 5, 1, e))
         return -1;
-    if (a->training_mode || !a->spatial || c->n_out > 1)
-        return err_set(e, ERR_UNSUPPORTED, NULL,
-                       "BatchNormalization is computed for inference, one statistic a channel.");
+    if (a->training_mode || c->n_out > 1)
+        return err_set(e, ERR_UNSUPPORTED, NULL, "BatchNormalization is computed for inference.");
+    if (!a->spatial)
+        return takes_elements(c, e);
     return takes_params(c, 1, 4, c->in[0]->rank > 1 ? c->in[0]->dims[1] : 1, e);
 }
 
 static int batch_prepare(struct op_ctx *c, const void **ret_prep, struct err *e)
 {
     (void)e;
-    return norm_room(c, c->in[0]->rank > 1 ? c->in[0]->dims[1] : 1, ret_prep);
+    return norm_room(c, tensor_count(c->in[1]), ret_prep);
 }
 
 static int batch_run(const struct op_ctx *c, struct err *e)
@@ -65,7 +81,9 @@ static int batch_run(const struct op_ctx *c, struct err *e)
         m.factor[i] = 1 / sqrt(m.factor[i] + (double)a->epsilon);
     m.scales = norm_param(&m, c, 1, &used);
     m.biases = norm_param(&m, c, 2, &used);
-    if (m.rank > 1)
+    for (int d = 1; !a->spatial && d < m.rank; d++)
+        m.group[d] = m.scale[d] = m.bias[d] = dims_product(c->in[0]->dims, d + 1, m.rank);
+    if (a->spatial && m.rank > 1)
         m.group[1] = m.scale[1] = m.bias[1] = 1;
     return norm_apply(&m, c);
 }

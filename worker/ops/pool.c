@@ -3,13 +3,13 @@
  * a list of pixels, and the channels of a pixel lie together, so that the compiler vectorizes over
  * them. A global pool is a window that holds the whole image.
  */
+#include "worker/ops/pool.h"
+
 #include <float.h>
 #include <math.h>
 #include <string.h>
 
 #include "worker/exec/simd.h"
-#include "worker/ops/walk.h"
-#include "worker/ops/window.h"
 
 struct pool_attr {
     struct window_attr window;
@@ -104,12 +104,7 @@ static int global_shape(struct op_ctx *c, struct err *e)
     return 0;
 }
 
-/* ---- one window: n pixels, `at` their offsets from the image's first channel ---- */
-
-struct pixels {
-    int64_t n;
-    const int64_t *at;
-};
+/* ---- one window ---- */
 
 /* NaN wins, from either side. */
 #define MAX_OF(x, m) ((x) > (m) || (x) != (x) ? (x) : (m))
@@ -172,16 +167,6 @@ SIMD static void divide(float *out, int64_t channels, float by)
 }
 
 /* ---- windows over the image ---- */
-
-enum pool_kind { POOL_MAX, POOL_AVERAGE, POOL_LP };
-
-struct pool {
-    enum pool_kind kind;
-    struct window w; /* three spatial dims, missing ones of size 1 in front */
-    int64_t taps, in_pixels, out_pixels, channels;
-    bool include_pad, column_major;
-    double power;
-};
 
 static int64_t dim_or(const int64_t *v, int i, int lead, int64_t otherwise)
 {
@@ -300,71 +285,6 @@ static void one_window(const struct pool *p, const struct pixels *px, int64_t pa
     }
 }
 
-/* ---- other types than float32: as double, a window and channel at a time ---- */
-
-static double value_at(const struct tensor *x, int64_t i)
-{
-    double v;
-    row_loader(x->type)(1, (const char *)x->data + (size_t)i * dtype_size(x->type), 1, &v);
-    return v;
-}
-
-/* The pixel whose element is the largest, by index into px->at; NaN wins. */
-static int64_t best_of(const struct tensor *x, int64_t base, const struct pixels *px)
-{
-    int64_t best = 0;
-    for (int64_t i = 1; i < px->n; i++) {
-        double v = value_at(x, base + px->at[i]), m = value_at(x, base + px->at[best]);
-        if (v > m || (v != v && m == m))
-            best = i;
-    }
-    return best;
-}
-
-static double exact_window(const struct pool *p, const struct tensor *x, int64_t base,
-                           const struct pixels *px, int64_t padded)
-{
-    double sum = 0;
-    if (p->kind == POOL_MAX)
-        return px->n ? value_at(x, base + px->at[best_of(x, base, px)]) : -DBL_MAX;
-    for (int64_t i = 0; i < px->n; i++) {
-        double v = value_at(x, base + px->at[i]);
-        sum += p->kind == POOL_AVERAGE ? v : pow(fabs(v), p->power);
-    }
-    if (p->kind == POOL_LP)
-        return pow(sum, 1 / p->power);
-    return px->n ? sum / (double)(p->include_pad ? padded : px->n) : 0;
-}
-
-/* All channels of one output pixel; base: the image's first element, at: the output's. */
-static void exact_pixel(const struct pool *p, const struct op_ctx *c, int64_t base,
-                        const struct pixels *px, int64_t padded, int64_t at)
-{
-    struct tensor *y = c->out[0];
-    for (int64_t k = 0; k < p->channels; k++) {
-        double v = exact_window(p, c->in[0], base + k, px, padded);
-        row_storer(y->type)(1, &v, (char *)y->data + (size_t)(at + k) * dtype_size(y->type), 1);
-    }
-}
-
-/* Where pixel `at` of the image lies in the order that MaxPool's indices count. */
-static int64_t index_of(const struct pool *p, int64_t at)
-{
-    const struct window *w = &p->w;
-    int64_t i0 = at / (w->in[1] * w->in[2]), i1 = at / w->in[2] % w->in[1];
-    return p->column_major ? i0 + w->in[0] * (i1 + w->in[1] * (at % w->in[2])) : at;
-}
-
-static void exact_index(const struct pool *p, const struct op_ctx *c, int64_t base,
-                        const struct pixels *px, int64_t n, int64_t pixel, int64_t *out)
-{
-    for (int64_t k = 0; k < p->channels; k++) {
-        int64_t best = px->n ? px->at[best_of(c->in[0], base + k, px)] : 0;
-        int64_t plane = n * p->channels + k;
-        out[plane * p->out_pixels + pixel] = plane * p->in_pixels + index_of(p, best / p->channels);
-    }
-}
-
 /* MaxPool's second output: the index of the first largest element in the plain input. */
 static void one_index(const struct pool *p, const struct pixels *px, const float *in, int64_t n,
                       int64_t pixel, int64_t *out)
@@ -375,7 +295,8 @@ static void one_index(const struct pool *p, const struct pixels *px, const float
             if (in[px->at[i] + c] > in[best + c])
                 best = px->at[i];
         int64_t plane = n * p->channels + c;
-        out[plane * p->out_pixels + pixel] = plane * p->in_pixels + index_of(p, best / p->channels);
+        out[plane * p->out_pixels + pixel] =
+            plane * p->in_pixels + pool_index_of(p, best / p->channels);
     }
 }
 
@@ -400,9 +321,9 @@ static int exact_run(const struct op_ctx *c)
                             pixel % p->w.out[2]};
             int64_t base = n * p->in_pixels * p->channels;
             int64_t padded = find_pixels(p, o, at, &px.n);
-            exact_pixel(p, c, base, &px, padded, out);
+            pool_exact_pixel(p, c, base, &px, padded, out);
             if (index)
-                exact_index(p, c, base, &px, n, pixel, index);
+                pool_exact_index(p, c, base, &px, n, pixel, index);
         }
     return 0;
 }
@@ -452,7 +373,7 @@ static int global_run(const struct op_ctx *c, enum pool_kind kind, struct err *e
     for (int64_t i = 0; i < px.n; i++)
         at[i] = i * channels;
     for (int64_t i = 0; x->type != DT_F32 && i < x->dims[0]; i++)
-        exact_pixel(&p, c, i * px.n * channels, &px, px.n, i * channels);
+        pool_exact_pixel(&p, c, i * px.n * channels, &px, px.n, i * channels);
     for (int64_t i = 0; x->type == DT_F32 && i < x->dims[0]; i++)
         one_window(&p, &px, px.n, (const float *)x->data + i * px.n * channels,
                    (float *)c->out[0]->data + i * channels);

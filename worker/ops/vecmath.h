@@ -171,10 +171,10 @@ VEC_INLINE float vec_softplus(float x)
     return x != x ? x : (float)y;
 }
 
-/* x tanh(ln(1 + e^x)) = x w / (w + 2), w = e^x (e^x + 2). */
+/* x tanh(ln(1 + e^x)) = x w / (w + 2), w = e^x (e^x + 2); by that formula NaN at -infinity. */
 VEC_INLINE float vec_mish(float x)
 {
-    double v = (double)x, e = vec_exp_double(v > 40 ? 40 : v), w = e * (e + 2);
+    double v = (double)x, e = vec_exp_double(v > 40 ? 40 : v), w = v < -700 ? 0 : e * (e + 2);
     return (float)(v * (w / (w + 2)));
 }
 

@@ -41,7 +41,7 @@ const shapes = [
   { op: 'EyeLike', types: ['f32', 'f64', 'i32', 'i64'], in: ['T[3,4]'] },
   ...[{ k: 1 }, { k: -2, dtype: 7 }, { dtype: 11 }, { k: 9 }].map((attrs) => ({ op: 'EyeLike', attrs, outs: [{ 7: 'i64', 11: 'f64' }[attrs.dtype] ?? 'f32'], in: ['T[3,4]'] })),
   { op: 'Dropout', until: 11, types: floats, attrs: { ratio: F(0.3) }, in: ['T[3,4]'] },
-  { op: 'Dropout', opsets: [10, 11], outs: ['T', 'bool'], attrs: { ratio: F(0.3) }, in: ['T[3,4]'] },
+  { op: 'Dropout', opsets: [10, 11], name: 'mask', outs: ['T', 'bool'], attrs: { ratio: F(0.3) }, in: ['T[3,4]'] },
   { op: 'Dropout', since: 12, types: floats, outs: ['T', 'bool'], in: ['T[3,4]', 'f32[]=0.3'] },
   { op: 'Dropout', since: 12, name: 'inference', outs: ['T', 'bool'], in: ['T[3,4]', 'f32[]=0.3', 'bool[]=0'] },
 ];

@@ -16,7 +16,9 @@ function recurrent(op, gates, acts, more) {
       row('plain', {}, base), row('bias', {}, [...base, bias]),
       { ...row('states', {}, [...base, bias, '', ...states]), types: ['f32', 'f64', 'f16'] },
       row('lengths', {}, [...base, bias, 'i32[2]=3,1', ...states]),
-      row('clip', { clip: F(0.3) }, [...base, bias]),
+      // Over two steps no cell state reaches the clip; from 1 to 2 each exceeds it.
+      row('clip', { clip: F(0.5) }, [base[0].replace('3,', '2,'), ...base.slice(1), bias]),
+      row('clip-states', { clip: F(0.3) }, [...base, bias, '', ...states.map((s) => s.replace('-1..1', '1..2'))]),
       row('acts', { activations: Array(D).fill(acts).flat() }, [...base, bias, '', ...states]),
       ...more.map(([name, attrs, extra]) => row(name, attrs, [...base, bias, '', ...states, ...(extra ? [extra(D)] : [])])),
     ];
@@ -106,7 +108,7 @@ const signal = [
     { op: 'DFT', since: 20, name: `short-${Object.keys(attrs)}`, attrs, in: [`T[2,6,${attrs.inverse ? 2 : 1}]`, 'i64[]=4', 'i64[]=1'] },
   ]),
   ...[0, 1].map((onesided) => ({ op: 'STFT', attrs: { onesided }, in: ['T[1,32,1]', 'i64[]=4', 'T[8] 0..1'] })),
-  { op: 'STFT', name: 'length', in: ['T[2,32,1]', 'i64[]=5', '', 'i64[]=10'] },
+  { op: 'STFT', name: 'length', in: ['T[2,32,1] -1..1', 'i64[]=5', '', 'i64[]=10'] },
   { op: 'MelWeightMatrix', outs: ['f32'], in: ['i64[]=6', 'i64[]=16', 'i64[]=8000', 'f32[]=0', 'f32[]=4000'] },
 ];
 

@@ -60,7 +60,7 @@ const pools = [
   { op: 'GlobalLpPool', attrs: { p: 3 }, in: ['T[2,3,4,5] 0.1..2'] }, { op: 'GlobalLpPool', attrs: { p: 1 }, in: ['T[2,3,4,5]'] },
   { op: 'LpPool', attrs: { p: 3, kernel_shape: [2, 2] }, in: ['T[2,3,4,5]'] },
   { op: 'MaxUnpool', attrs: { kernel_shape: [2, 2], strides: [2, 2] }, in: ['T[1,1,2,2]', 'i64[1,1,2,2]=5,7,13,15'] },
-  { op: 'MaxUnpool', attrs: { kernel_shape: [2, 2], strides: [2, 2] }, name: 'shape', in: ['T[1,1,2,2]', 'i64[1,1,2,2]=6,8,16,18', 'i64[4]=1,1,5,5'] },
+  { op: 'MaxUnpool', attrs: { kernel_shape: [2, 2], strides: [2, 2] }, name: 'shape', in: ['T[1,1,2,2]', 'i64[1,1,2,2]=5,7,13,15', 'i64[4]=1,1,5,5'] },
   ...['MaxRoiPool'].flatMap((op) => [{}, { spatial_scale: 0.5 }].map((attrs) => ({ op, attrs: { pooled_shape: [2, 2], ...attrs }, in: ['T[1,2,6,6]', 'T[2,5]=0,0,0,3,3,0,1,1,5,4'] }))),
 ];
 
