@@ -62,7 +62,25 @@ static int check_nodes(const json_t *v, const char *at, struct err *e)
     return json_is_boolean(v) ? 0 : err_set(e, ERR_INVALID, at, "This must be true or false.");
 }
 
-static const struct option calibrate_options[] = {{"samples", json_null, check_samples}, {0}};
+static int check_thresholds(const json_t *v, const char *at, struct err *e)
+{
+    if (json_is_null(v) || (json_is_array(v) && json_array_size(v) > 0))
+        return 0;
+    return err_set(e, ERR_INVALID, at, "This must be a list of calibrations, or null.");
+}
+
+static int check_debug_mode(const json_t *v, const char *at, struct err *e)
+{
+    const char *s = json_string_value(v);
+    if (json_is_null(v) || (s && !strcmp(s, "dump_calibration_data")))
+        return 0;
+    return err_set(e, ERR_INVALID, at, "This must be \"dump_calibration_data\", or null.");
+}
+
+static const struct option calibrate_options[] = {{"samples", json_null, check_samples},
+                                                  {"thresholds", json_null, check_thresholds},
+                                                  {"debug_mode", json_null, check_debug_mode},
+                                                  {0}};
 static const struct option evaluate_options[] = {{"samples", json_null, check_samples},
                                                  {"labels", automatic, check_labels_option},
                                                  {"label_output", json_null, check_output},

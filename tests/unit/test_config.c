@@ -185,16 +185,67 @@ void test_config__activation_values_are_bounded(void)
             "/quant_config/model_config/weight/max_percentile", "above 0");
 }
 
-void test_config__what_is_not_built_is_refused_by_its_pointer(void)
+static struct quant_config *accepted(const char *text)
 {
-    refused("{'model_config': {'activation': {'calibration_type': 'mix'}}}", ERR_UNSUPPORTED,
-            ACT "calibration_type", "mix");
-    refused("{'model_config': {'activation': {'calibration_type': 'load'}}}", ERR_UNSUPPORTED,
-            ACT "calibration_type", "load");
-    refused("{'model_config': {'layerwise_search': {'topk': 3}}}", ERR_UNSUPPORTED,
-            "/quant_config/model_config/layerwise_search", "layer");
-    refused("{'model_config': {'weight': {'bias_correction': {'num_sample': 1}}}}", ERR_UNSUPPORTED,
-            "/quant_config/model_config/weight/bias_correction", "not available");
+    struct err e = ERR_INIT;
+    struct quant_config *c = config_of(text, &e);
+    if (!c)
+        FAIL("%s: %s", text, e.detail);
+    return c;
+}
+
+void test_config__searches_and_corrections_are_bounded(void)
+{
+#define MODEL "/quant_config/model_config/"
+    refused("{'model_config': {'layerwise_search': {'topk': 0}}}", ERR_INVALID,
+            MODEL "layerwise_search/topk", "");
+    refused("{'model_config': {'layerwise_search': {'qtype': 'float16'}}}", ERR_INVALID,
+            MODEL "layerwise_search/qtype", "int16");
+    refused("{'model_config': {'layerwise_search': {'top': 3}}}", ERR_INVALID,
+            MODEL "layerwise_search/top", "topk");
+    refused("{'model_config': {'search': {'layer': {'metric': 'cosine-similarit'}}}}",
+            ERR_UNKNOWN_NAME, MODEL "search/layer/metric", "cosine-similarity");
+    refused("{'model_config': {'search': {'layer': {'topk': 3}}, 'layerwise_search': {'topk': 4}}}",
+            ERR_INVALID, MODEL "layerwise_search", "search.layer");
+    refused("{'model_config': {'weight': {'bias_correction': {'num_sample': 0}}}}", ERR_INVALID,
+            MODEL "weight/bias_correction/num_sample", "");
+    refused("{'model_config': {'weight': {'bias_correction': {'metric': 'mes'}}}}",
+            ERR_UNKNOWN_NAME, MODEL "weight/bias_correction/metric", "mse");
+    refused("{'model_config': {'weight': {'calibration_type': 'kl'}}}", ERR_UNKNOWN_NAME,
+            MODEL "weight/calibration_type", "weight calibration");
+    refused("{'model_config': {'weight': {'calibration_type': 'load', 'max_percentile': 0.9}}}",
+            ERR_INVALID, MODEL "weight/max_percentile", "loaded");
+    refused("{'model_config': {'model_output_type': 'int4'}}", ERR_INVALID,
+            MODEL "model_output_type", "int8");
+}
+
+void test_config__a_search_per_layer_overrides_the_one_over_the_model(void)
+{
+    struct quant_config *c = accepted("{'model_config': {'layerwise_search': {'metric': 'mse', "
+                                      "'topk': 7, 'qtype': 'int16'}, 'modelwise_search': {}, "
+                                      "'activation': {'calibration_type': ['kl', 'max'], "
+                                      "'per_channel': [true, false]}}}");
+    CHECK(c->layer.asked);
+    CHECK_INT(c->layer.metric, M_MSE);
+    CHECK_INT(c->layer.topk, 7);
+    CHECK_INT(c->layer.qtype, Q_INT16);
+    CHECK_INT(c->search.metric, M_MSE);
+    CHECK_INT(json_array_size(c->warnings), 1);
+    CHECK_INT(c->n_candidates, 3); /* kl takes no channels; those with channels come last */
+    CHECK(!c->candidates[0].per_channel && !c->candidates[1].per_channel);
+    CHECK(c->candidates[2].per_channel);
+    config_done(c);
+}
+
+void test_config__mix_is_the_default_methods_and_a_search_per_layer(void)
+{
+    struct quant_config *c =
+        accepted("{'model_config': {'activation': {'calibration_type': 'mix'}}}");
+    CHECK_INT(c->n_candidates, 10);
+    CHECK(c->layer.asked);
+    CHECK_INT(c->layer.qtype, Q_INT8);
+    CHECK_INT(c->layer.topk, 0);
+    config_done(c);
 }
 
 void test_config__ec_is_for_int8_only_ports(void)

@@ -5,15 +5,20 @@
 
 #include "common/json.h"
 #include "worker/jobs/calibration.h"
+#include "worker/jobs/dump.h"
 #include "worker/load/model.h"
 
 #define MODEL_FILE  "calibrated_model.onnx"
 #define CONFIG_FILE "quant_config.json"
+#define DATA_FILE   "calibration_data.tar"
+#define DUMP        "dump_calibration_data"
 
 static const struct json_field options_fields[] = {
-    {"samples", JSON_K_INT, 0, 1, 1e9},
-    {"march", JSON_K_STRING, 0, 0, 0},
-    {0},
+    {"samples", JSON_K_INT, 0, 1, 1e9},     {"thresholds", JSON_K_ARRAY, 0, 1, 1e6}, /* for
+                                                                                        calibration
+                                                                                        type "load"
+                                                                                      */
+    {"debug_mode", JSON_K_STRING, 0, 0, 0}, {"march", JSON_K_STRING, 0, 0, 0},       {0},
 };
 
 static const char *out_path(struct job *j, const char *name)
@@ -36,6 +41,24 @@ static int write_model(struct job *j, const struct calibration *c, struct err *e
     return job_artifact(j, MODEL_FILE, "application/octet-stream", MODEL_FILE, e);
 }
 
+static int check_debug_mode(const json_t *options, struct err *e)
+{
+    const char *mode = json_str(options, "debug_mode", DUMP);
+    return strcmp(mode, DUMP)
+               ? err_set(e, ERR_INVALID, "/options/debug_mode", "This must be \"" DUMP "\".")
+               : 0;
+}
+
+static int write_data(struct job *j, const struct calibration *c, struct err *e)
+{
+    const json_t *options = json_object_get(job_spec(j), "options");
+    if (!json_str(options, "debug_mode", NULL))
+        return 0;
+    if (dump_calibration_data(c->data, c->n_samples, out_path(j, DATA_FILE), e))
+        return -1;
+    return job_artifact(j, DATA_FILE, "application/x-tar", DATA_FILE, e);
+}
+
 static json_t *identity(const struct calibration *c)
 {
     struct digest d;
@@ -50,11 +73,12 @@ static json_t *identity(const struct calibration *c)
 
 static int finish(struct job *j, struct calibration *c, json_t **ret, struct err *e)
 {
-    if (write_model(j, c, e) || write_config(j, c->quant_config, e))
+    if (write_model(j, c, e) || write_config(j, c->quant_config, e) || write_data(j, c, e))
         return -1;
-    *ret = json_pack("{s:o, s:O, s:o, s:O, s:O, s:i}", "model", identity(c), "quant_config",
-                     c->quant_config, "calibrations", calibrations_json(c->plan), "ledger",
-                     c->ledger, "search", c->search, "samples", c->n_samples);
+    *ret =
+        json_pack("{s:o, s:O, s:o, s:O, s:O, s:O, s:i}", "model", identity(c), "quant_config",
+                  c->quant_config, "calibrations", calibrations_json(c->plan), "ledger", c->ledger,
+                  "search", c->search, "bias_correction", c->bias, "samples", c->n_samples);
     return 0;
 }
 
@@ -64,12 +88,14 @@ static int run(struct job *j, json_t **ret_result, const char **ret_verdict, str
     struct dataset *d = NULL;
     const json_t *options = json_object_get(job_spec(j), "options");
     (void)ret_verdict;
-    if (options && json_check(options, options_fields, "/options", e))
+    if (options &&
+        (json_check(options, options_fields, "/options", e) || check_debug_mode(options, e)))
         return -1;
     int rc = job_open_model(j, &m, e) || job_open_data(j, "data", m->float_graph, &d, e);
     if (!rc) {
         struct calibration c = {.graph = m->float_graph,
                                 .data = d,
+                                .loaded = m->plan,
                                 .n_samples = calibration_samples(options, "samples", d)};
         rc = calibration_run(j, &c, e) || finish(j, &c, ret_result, e);
         calibration_done(&c);

@@ -5,8 +5,10 @@
 #include <string.h>
 
 #include "common/json.h"
-#include "worker/jobs/compare.h"
+#include "worker/jobs/correct.h"
 #include "worker/jobs/runner.h"
+#include "worker/jobs/search.h"
+#include "worker/quant/given.h"
 #include "worker/quant/survey.h"
 
 /* ---- one pass over the data ---- */
@@ -152,106 +154,25 @@ static int run_passes(struct job *j, const struct calibration *c, struct survey 
     return rc;
 }
 
-/* ---- the choice among candidates ---- */
-
-struct scores {
-    const struct quant_config *config;
-    struct metric_stat *of; /* a candidate's, over outputs and samples */
-    int first;              /* candidate of plan 0 */
-    int n_outputs;
-};
-
-static int take_score(void *ctx, int plan, int sample, const struct compared *v, struct err *e)
-{
-    struct scores *s = ctx;
-    (void)sample;
-    (void)e;
-    for (int i = 0; i < s->n_outputs; i++)
-        metric_stat_add(&s->of[s->first + plan],
-                        metric_of(s->config->search.metric, &v->outputs[i]));
-    return 0;
-}
-
-static int score_range(struct job *j, struct calibration *c, const struct survey *survey,
-                       struct scores *s, int from, int to, struct plan **plans, struct err *e)
-{
-    struct compare cmp = {.graph = c->graph,
-                          .data = c->data,
-                          .n_plans = to - from,
-                          .n_samples = s->config->search.num_sample,
-                          .plans = (const struct plan *const *)plans + from,
-                          .take = take_score,
-                          .ctx = s};
-    if (cmp.n_samples > c->n_samples)
-        cmp.n_samples = c->n_samples;
-    s->first = from;
-    for (int i = from; i < to; i++)
-        if (survey_plan(survey, &s->config->candidates[i], job_arena(j), NULL, &plans[i], e))
-            return -1;
-    if (from >= to || plans[from]->graph == c->graph)
-        return from < to ? compare_run(j, &cmp, "search", e) : 0;
-    cmp.n_plans = 1; /* compensated weights differ from candidate to candidate */
-    for (int i = from; i < to; i++) {
-        cmp.graph = plans[i]->graph;
-        cmp.plans = (const struct plan *const *)plans + i;
-        s->first = i;
-        if (compare_run(j, &cmp, "search", e))
-            return -1;
-    }
-    return 0;
-}
-
-static int best_of(const struct scores *s, int n)
-{
-    int best = 0;
-    for (int i = 1; i < n; i++)
-        if (metric_better(s->config->search.metric, metric_stat_mean(&s->of[i]),
-                          metric_stat_mean(&s->of[best])))
-            best = i;
-    return best;
-}
-
-static json_t *search_json(const struct scores *s, int n, int best)
-{
-    json_t *list = json_array();
-    for (int i = 0; i < n; i++)
-        json_array_append_new(list, json_pack("{s:o, s:o}", "activation",
-                                              calib_method_json(&s->config->candidates[i]), "score",
-                                              json_real_or_null(metric_stat_mean(&s->of[i]))));
-    return json_pack("{s:s, s:f, s:o, s:o}", "metric", metric_rows[s->config->search.metric].name,
-                     "similarity", s->config->search.similarity, "candidates", list, "chosen",
-                     calib_method_json(&s->config->candidates[best]));
-}
-
-/* Per-tensor candidates first; those with a scale a channel only when none of them is enough. */
-static int choose(struct job *j, struct calibration *c, const struct survey *survey,
-                  const struct quant_config *q, int *ret_best, struct err *e)
-{
-    struct scores s = {.config = q, .n_outputs = c->graph->n_outputs};
-    struct plan **plans = arena_array(job_arena(j), (size_t)q->n_candidates, sizeof *plans);
-    int tensors = 0, n;
-    s.of = arena_array(job_arena(j), (size_t)q->n_candidates, sizeof *s.of);
-    *ret_best = 0;
-    c->search = json_null();
-    if (q->n_candidates == 1)
-        return 0;
-    while (tensors < q->n_candidates && !q->candidates[tensors].per_channel)
-        tensors++;
-    if (score_range(j, c, survey, &s, 0, tensors, plans, e))
-        return -1;
-    n = tensors;
-    double best = n ? metric_stat_mean(&s.of[best_of(&s, n)]) : NAN;
-    if (isnan(best) || metric_better(q->search.metric, q->search.similarity, best)) {
-        if (score_range(j, c, survey, &s, tensors, q->n_candidates, plans, e))
-            return -1;
-        n = q->n_candidates;
-    }
-    *ret_best = best_of(&s, n);
-    c->search = search_json(&s, n, *ret_best);
-    return 0;
-}
-
 /* ---- all together ---- */
+
+/* Thresholds that are given for nothing that is calibrated: never in silence. */
+static void warn_of_unused(const struct calibration *c, struct quant_config *q,
+                           const struct plan *p)
+{
+    const char *first = NULL;
+    int n = 0;
+    for (int i = 0; q->given && !c->loaded && i < q->given->n; i++)
+        if (plan_find(p, q->given->list[i].name) < 0) {
+            first = first ? first : q->given->list[i].name;
+            n++;
+        }
+    if (n)
+        json_array_append_new(
+            q->warnings, json_sprintf("/options/thresholds: %d of them are for calibrations that "
+                                      "are not there, the first for \"%.200s\".",
+                                      n, first));
+}
 
 static void tell_warnings(struct job *j, const json_t *warnings)
 {
@@ -263,18 +184,42 @@ static int calibrate_with(struct job *j, struct calibration *c, struct quant_con
                           const struct march *march, struct err *e)
 {
     struct resolved r;
+    struct layers layers = {.resolved = &r};
     c->graph = q->graph;
     resolve(q, q->graph, march, job_arena(j), &r);
+    warn_of_unused(c, q, r.plan);
     struct survey *s = survey_new(&r, q, march, c->n_samples);
-    int best, rc = run_passes(j, c, s, e) || choose(j, c, s, q, &best, e) ||
-                   survey_plan(s, &q->candidates[best], job_arena(j), q->warnings, &c->plan, e);
+    int best, rc = run_passes(j, c, s, e) || search_model(j, c, s, q, &best, e);
+    if (!rc && q->layer.asked)
+        rc = search_layers(j, c, s, q, march, &r, best, &layers, e);
+    rc = rc || survey_plan_each(s, &q->candidates[best], layers.own, job_arena(j), q->warnings,
+                                &c->plan, e);
     survey_free(s);
+    rc = rc || (q->bias.asked && correct_biases(j, c, q, e));
     if (rc)
         return -1;
     tell_warnings(j, q->warnings);
     c->graph = c->plan->graph;
-    c->ledger = ledger_json(&r.ledger, r.plan);
+    c->ledger = ledger_json(&layers.resolved->ledger, layers.resolved->plan);
     c->quant_config = config_resolved(q, &q->candidates[best]);
+    return 0;
+}
+
+/* Where "load" takes thresholds from: the option's list, else the calibrated model. */
+static int find_given(struct job *j, const struct calibration *c, struct quant_config *q,
+                      struct err *e)
+{
+    const json_t *list = json_object_get(json_object_get(job_spec(j), "options"), "thresholds");
+    bool loads = q->weight_load;
+    for (int i = 0; i < q->n_candidates; i++)
+        loads |= q->candidates[i].method == METHOD_LOAD;
+    if (json_is_array(list) && !loads)
+        return err_set(e, ERR_INVALID, "/options/thresholds",
+                       "Nothing loads them: calibration_type \"load\" does.");
+    if (json_is_array(list))
+        return given_from_json(list, "/options/thresholds", job_arena(j), &q->given, e);
+    if (loads && c->loaded)
+        q->given = given_from_plan(c->loaded, job_arena(j));
     return 0;
 }
 
@@ -286,7 +231,9 @@ int calibration_run(struct job *j, struct calibration *c, struct err *e)
         config_parse(json_object_get(job_spec(j), "quant_config"), "/quant_config", c->graph, march,
                      job_arena(j), &q, e))
         return -1;
-    int rc = calibrate_with(j, c, q, march, e);
+    c->search = json_null();
+    c->bias = json_null();
+    int rc = find_given(j, c, q, e) || calibrate_with(j, c, q, march, e);
     config_done(q);
     return rc;
 }
@@ -296,7 +243,8 @@ void calibration_done(struct calibration *c)
     json_decref(c->quant_config);
     json_decref(c->ledger);
     json_decref(c->search);
-    c->quant_config = c->ledger = c->search = NULL;
+    json_decref(c->bias);
+    c->quant_config = c->ledger = c->search = c->bias = NULL;
 }
 
 static json_t *calib_json(const struct plan *p, const struct calib *k)

@@ -9,12 +9,14 @@
 struct calibration {
     const struct graph *graph; /* afterwards the plan's, which has the parts that "ec" adds */
     const struct dataset *data;
-    int n_samples; /* the first so many */
+    int n_samples;             /* the first so many */
+    const struct plan *loaded; /* of a model that is calibrated already, for "load"; or NULL */
 
     struct plan *plan;    /* in the job's arena */
     json_t *quant_config; /* as resolved, with the method that was used */
     json_t *ledger;
     json_t *search; /* null, or the candidates and their scores */
+    json_t *bias;   /* null, or what bias correction did */
 };
 
 /* Fills the second half; warnings become events of the job. The configuration is the spec's

@@ -150,17 +150,21 @@ int compare_run(struct job *j, const struct compare *c, const char *phase, struc
     static const struct task_kind kind = {.name = "compare-2", .run = run};
     struct state s = {.c = c};
     struct {
-        struct digest graph;
+        struct digest graph, exact;
         int32_t label_output, map;
     } common = {.label_output = has_labels(c) ? c->labels->output : -1,
                 .map = has_labels(c) && c->labels->map};
+    const struct graph *exact = c->exact ? c->exact : c->graph;
     int n = c->n_plans * c->n_samples;
     struct task *tasks = arena_array(job_arena(j), (size_t)n + 1, sizeof *tasks);
     graph_digest(c->graph, &common.graph);
+    if (exact != c->graph)
+        graph_digest(exact, &common.exact);
     describe(j, c, tasks);
     init_runner(&s.exact, j, c);
     init_runner(&s.quantized, j, c);
-    s.quantized.share = &s.exact;
+    s.exact.graph = exact;
+    s.quantized.share = exact == c->graph ? &s.exact : NULL;
     s.quantized.plan = c->plans[0];
     int rc = runner_prepare(&s.exact, c->data, 0, e) ||
              runner_prepare(&s.quantized, c->data, 0, e) ||

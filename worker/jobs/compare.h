@@ -19,6 +19,7 @@ struct compared {
 
 struct compare {
     const struct graph *graph;
+    const struct graph *exact; /* what it is compared with; NULL: the same graph in float */
     const struct dataset *data;
     int n_plans, n_samples; /* tasks: every plan on the first n_samples, plan after plan */
     const struct plan *const *plans;

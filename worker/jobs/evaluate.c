@@ -125,6 +125,7 @@ static int find_plan(struct job *j, const struct model *m, const struct dataset 
         job_open_data(j, "calibration_data", m->float_graph, &own, e))
         return -1;
     c->graph = m->float_graph;
+    c->loaded = m->plan;
     c->data = own ? own : data;
     c->n_samples = c->data->n_samples;
     int rc = calibration_run(j, c, e);

@@ -243,14 +243,17 @@ static void split_weight(struct plan *p, struct graph *g, int node)
     struct calib *low = &p->calibs[p->port[g->nodes[twin].first_port + input]];
     struct calib exact = *high;
     struct tensor *h = &g->values[high->value].type, *l = &g->values[low->value].type;
-    const float *whole = h->data;
+    float *whole = arena_alloc(p->arena, tensor_bytes(h) + 1);
+    for (int64_t i = 0, n = tensor_count(h); i < n; i++) /* low: zero, but in a file split before */
+        whole[i] = ((const float *)h->data)[i] + ((const float *)l->data)[i];
     exact.qtype = Q_INT8;
     exact.on = true;
     size_t bytes = tensor_bytes(h) + 1;
-    struct tensor on_grid = *h;
+    struct tensor on_grid = *h, whole_tensor = *h;
     float *rest = arena_alloc(p->arena, bytes);
     on_grid.data = arena_alloc(p->arena, bytes);
-    fq_tensor(&exact, h, &on_grid);
+    whole_tensor.data = whole;
+    fq_tensor(&exact, &whole_tensor, &on_grid);
     for (int64_t i = 0, n = tensor_count(h); i < n; i++)
         rest[i] = whole[i] - ((const float *)on_grid.data)[i];
     h->data = on_grid.data;

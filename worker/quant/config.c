@@ -3,12 +3,13 @@
 #include <string.h>
 
 #include "common/json.h"
+#include "worker/quant/bias.h"
 #include "worker/quant/compensate.h"
 #include "worker/quant/dialect.h"
 
 static const char *const level_names[LEVEL_COUNT] = {
-    [LEVEL_DEFAULT] = "default", [LEVEL_OP] = "op",      [LEVEL_SUBGRAPH] = "subgraph",
-    [LEVEL_NODE] = "node",       [LEVEL_INPUT] = "node",
+    [LEVEL_DEFAULT] = "default",   [LEVEL_SEARCH] = "search", [LEVEL_OP] = "op",
+    [LEVEL_SUBGRAPH] = "subgraph", [LEVEL_NODE] = "node",     [LEVEL_INPUT] = "node",
 };
 
 const char *level_name(enum level l)
@@ -128,6 +129,19 @@ static int add_twins(struct config_ctx *x, const char *pointer)
     return 0;
 }
 
+/* Every bias that may be corrected stands by itself. */
+static int add_biases(struct config_ctx *x)
+{
+    const json_t *weight = json_object_get(json_object_get(x->c->source, "model_config"), "weight");
+    struct graph *g;
+    if (!json_is_object(json_object_get(weight, "bias_correction")))
+        return 0;
+    if (bias_graph(x->g, x->arena, &g, x->e))
+        return -1;
+    x->c->graph = x->g = g;
+    return 0;
+}
+
 static json_t *source_of(const json_t *v, const char *pointer, json_t *warnings, struct err *e)
 {
     if (!v || json_is_null(v))
@@ -146,10 +160,11 @@ int config_parse(const json_t *v, const char *pointer, const struct graph *g, co
     struct quant_config *c = arena_alloc(a, sizeof *c);
     c->arena = a;
     c->weight_percentile = 1;
+    c->bias.num_sample = 1;
     c->warnings = json_array();
     c->source = source_of(v, pointer, c->warnings, e);
     struct config_ctx x = {.c = c, .g = g, .march = m, .arena = a, .e = e};
-    if (!c->source || add_twins(&x, pointer) || parse_parts(&x, pointer)) {
+    if (!c->source || add_twins(&x, pointer) || add_biases(&x) || parse_parts(&x, pointer)) {
         config_done(c);
         return -1;
     }
@@ -166,19 +181,26 @@ void config_done(struct quant_config *c)
     c->source = c->warnings = NULL;
 }
 
+/* With a search per layer the candidates stay: no single method says what was used. */
 json_t *config_resolved(const struct quant_config *c, const struct calib_method *used)
 {
     json_t *o = json_deep_copy(c->source), *model = json_object_get(o, "model_config");
-    if (!model) {
+    if (!json_is_object(model)) {
         model = json_object();
         json_object_set_new(o, "model_config", model);
     }
     json_object_set_new(model, "all_node_type", json_string(qtype_name(c->all)));
-    json_object_set_new(model, "activation", calib_method_json(used));
-    json_object_del(model, "modelwise_search");
-    json_object_del(model, "search");
-    json_t *weight =
-        json_pack("{s:s, s:f}", "calibration_type", "max", "max_percentile", c->weight_percentile);
+    if (!c->layer.asked) {
+        json_object_set_new(model, "activation", calib_method_json(used));
+        json_object_del(model, "modelwise_search");
+        json_object_del(model, "search");
+    }
+    json_t *weight = json_pack("{s:s, s:f}", "calibration_type", c->weight_load ? "load" : "max",
+                               "max_percentile", c->weight_percentile);
+    if (c->bias.asked)
+        json_object_set_new(weight, "bias_correction",
+                            json_pack("{s:i, s:s}", "num_sample", c->bias.num_sample, "metric",
+                                      metric_rows[c->bias.metric].name));
     json_object_set_new(model, "weight", weight);
     return o;
 }

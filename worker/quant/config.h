@@ -13,7 +13,15 @@
 #include "worker/quant/plan.h"
 
 /* Who decided, from coarse to fine; the finer wins. */
-enum level { LEVEL_DEFAULT, LEVEL_OP, LEVEL_SUBGRAPH, LEVEL_NODE, LEVEL_INPUT, LEVEL_COUNT };
+enum level {
+    LEVEL_DEFAULT,
+    LEVEL_SEARCH /* raised by the search per layer */,
+    LEVEL_OP,
+    LEVEL_SUBGRAPH,
+    LEVEL_NODE,
+    LEVEL_INPUT,
+    LEVEL_COUNT
+};
 const char *level_name(enum level l); /* LEVEL_INPUT is "node" too */
 
 enum { REQUEST_ALL = -1, REQUEST_OUTPUT = -2 };
@@ -26,7 +34,15 @@ struct request {
     const char *pointer; /* where it stands in the configuration */
 };
 
-enum method { METHOD_MAX, METHOD_KL, METHOD_MIN_MAX, METHOD_MSE, METHOD_FIXED, METHOD_COUNT };
+enum method {
+    METHOD_MAX,
+    METHOD_KL,
+    METHOD_MIN_MAX,
+    METHOD_MSE,
+    METHOD_FIXED,
+    METHOD_LOAD, /* from `given` thresholds */
+    METHOD_COUNT
+};
 const char *method_name(enum method m);
 
 /* How the thresholds of activations are found. */
@@ -37,6 +53,9 @@ struct calib_method {
     bool asymmetric;          /* all but METHOD_MIN_MAX */
     int num_bin, max_num_bin; /* METHOD_KL, METHOD_MSE */
 };
+
+/* Thresholds from elsewhere, by the name of a calibration (quant/given.h). */
+struct given;
 
 struct quant_config {
     struct arena *arena;
@@ -51,7 +70,21 @@ struct quant_config {
         double similarity;
         int num_sample;
     } search;
+    struct { /* layerwise_search, or calibration type "mix" */
+        bool asked;
+        enum metric metric;
+        int topk;         /* 0: all whose cosine is below LAYER_COSINE */
+        enum qtype qtype; /* of those that are chosen: Q_INT8 or Q_INT16 */
+    } layer;
     double weight_percentile; /* a factor on the weights' maxima */
+    bool weight_load;         /* their thresholds are `given` too */
+    struct {                  /* bias_correction */
+        bool asked;
+        enum metric metric;
+        int num_sample;
+    } bias;
+    const struct given *given; /* set by who has them; NULL: none */
+    const bool *raised;        /* per value: raised to layer.qtype; set by the search, else NULL */
     int n_requests;
     struct request *requests;
     json_t *source;   /* as given (an object) */
@@ -65,6 +98,8 @@ struct quant_config {
 int config_parse(const json_t *v, const char *pointer, const struct graph *g, const struct march *m,
                  struct arena *a, struct quant_config **ret, struct err *e);
 void config_done(struct quant_config *c);
+
+#define LAYER_COSINE 0.999
 
 /* As resolved: source with the method that `used` says (new reference). */
 json_t *config_resolved(const struct quant_config *c, const struct calib_method *used);

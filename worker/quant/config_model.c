@@ -1,6 +1,7 @@
 /* model_config of a quant_config: qtypes, methods and their candidates, searches. */
 #include "worker/quant/config.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "common/json.h"
@@ -26,6 +27,7 @@ static const struct {
     [METHOD_MIN_MAX] = {"min-max", false, false, false, false},
     [METHOD_MSE] = {"mse", false, false, true, true},
     [METHOD_FIXED] = {"fixed", false, false, false, false},
+    [METHOD_LOAD] = {"load", false, false, false, false},
 };
 
 const char *method_name(enum method m)
@@ -69,6 +71,7 @@ struct options {
     int bins[CANDIDATES_MAX], max_num_bin;
     double percentiles[CANDIDATES_MAX];
     bool channels[CANDIDATES_MAX], asymmetric[CANDIDATES_MAX], percentiles_given;
+    bool mixed; /* the word "mix" */
 };
 
 static int parse_type(struct config_ctx *x, const json_t *v, const char *at, struct options *o)
@@ -78,9 +81,10 @@ static int parse_type(struct config_ctx *x, const json_t *v, const char *at, str
     const char *name = json_string_value(v);
     if (!name)
         return err_set(x->e, ERR_INVALID, at, "This must be a string or a list of strings.");
-    if (!strcmp(name, "mix") || !strcmp(name, "load"))
-        return err_set(x->e, ERR_UNSUPPORTED, at,
-                       "The calibration type \"%s\" is not available yet.", name);
+    if (!strcmp(name, "mix")) {
+        o->mixed = true;
+        return 0;
+    }
     bool percentile = !strcmp(name, "percentile");
     for (int m = 0; m < METHOD_COUNT; m++)
         if (!strcmp(name, methods[m].name) || (percentile && m == METHOD_MAX)) {
@@ -173,6 +177,18 @@ static int add_candidate(struct config_ctx *x, const struct calib_method *a, con
     return 0;
 }
 
+/* Those with a scale a channel go behind the others: the search tries them last. */
+static void channels_last(struct quant_config *c)
+{
+    struct calib_method sorted[CANDIDATES_MAX];
+    int n = 0;
+    for (int channel = 0; channel < 2; channel++)
+        for (int i = 0; i < c->n_candidates; i++)
+            if (c->candidates[i].per_channel == channel)
+                sorted[n++] = c->candidates[i];
+    memcpy(c->candidates, sorted, (size_t)n * sizeof *sorted);
+}
+
 /* The cartesian product; what a method does not take makes no candidate of its own. */
 static int multiply(struct config_ctx *x, const struct options *o, const char *at)
 {
@@ -197,12 +213,13 @@ static int multiply(struct config_ctx *x, const struct options *o, const char *a
                         if (add_candidate(x, &a, at))
                             return -1;
                     }
+    channels_last(x->c);
     return 0;
 }
 
 /* What the vendor tries when no method is given: max and kl, by two percentiles, per channel and
- * not, symmetric and not; the search stops at a similarity of 0.995. */
-static void vendor_defaults(struct config_ctx *x, struct options *o)
+ * not, symmetric and not. */
+static void vendor_defaults(struct options *o)
 {
     o->types[o->n_types++].method = METHOD_MAX;
     o->types[o->n_types++].method = METHOD_KL;
@@ -218,7 +235,6 @@ static void vendor_defaults(struct config_ctx *x, struct options *o)
         o->asymmetric[o->n_asymmetric++] = false;
         o->asymmetric[o->n_asymmetric++] = true;
     }
-    x->c->search.similarity = 0.995;
 }
 
 static int parse_max_bins(struct config_ctx *x, const json_t *o, const char *at,
@@ -263,10 +279,13 @@ static int parse_activation(struct config_ctx *x, const json_t *o, const char *a
         opt->bins[opt->n_bins++] = NUM_BIN;
     if (parse_max_bins(x, o, at, opt))
         return -1;
+    if ((absent && !searched) || opt->mixed)
+        vendor_defaults(opt);
     if (absent && !searched)
-        vendor_defaults(x, opt);
+        x->c->search.similarity = 0.995; /* at which the vendor's search stops */
     else if (absent)
         opt->types[opt->n_types++].method = METHOD_MAX;
+    x->c->layer.asked |= opt->mixed;
     if (!opt->n_percentiles)
         opt->percentiles[opt->n_percentiles++] = 1;
     opt->n_channels += !opt->n_channels;
@@ -281,26 +300,50 @@ static const struct json_field weight_fields[] = {
     {0},
 };
 
+static int parse_metric(struct config_ctx *x, const json_t *o, const char *at, enum metric *ret)
+{
+    const char *name = json_str(o, "metric", "cosine-similarity"), *known[METRIC_COUNT];
+    for (int m = 0; m < METRIC_COUNT; m++)
+        known[m] = metric_rows[m].name;
+    return metric_parse(name, ret)
+               ? config_unknown(x, config_at(x, at, "metric"), "metric", name, known, METRIC_COUNT)
+               : 0;
+}
+
+static const struct json_field bias_fields[] = {
+    {"num_sample", JSON_K_INT, 0, 1, SEARCH_SAMPLES_MAX},
+    {"metric", JSON_K_STRING, 0, 0, 0},
+    {0},
+};
+
+static int parse_bias(struct config_ctx *x, const json_t *o, const char *at)
+{
+    x->c->bias.asked = true;
+    if (json_check(o, bias_fields, at, x->e) || parse_metric(x, o, at, &x->c->bias.metric))
+        return -1;
+    x->c->bias.num_sample = (int)json_int(o, "num_sample", 1);
+    return 0;
+}
+
 static int parse_weight(struct config_ctx *x, const json_t *o, const char *at)
 {
+    static const char *const known[] = {"max", "load"};
     if (json_check(o, weight_fields, at, x->e))
         return -1;
     const char *type = json_str(o, "calibration_type", "max");
-    static const char *const known[] = {"max", "load"};
-    if (!strcmp(type, "load"))
-        return err_set(x->e, ERR_UNSUPPORTED, config_at(x, at, "calibration_type"),
-                       "Loading weight thresholds is not available yet.");
-    if (strcmp(type, "max"))
+    x->c->weight_load = !strcmp(type, "load");
+    if (!x->c->weight_load && strcmp(type, "max"))
         return config_unknown(x, config_at(x, at, "calibration_type"), "weight calibration type",
                               type, known, 2);
     x->c->weight_percentile = json_num(o, "max_percentile", 1);
     if (!(x->c->weight_percentile > 0 && x->c->weight_percentile <= 1))
         return err_set(x->e, ERR_INVALID, config_at(x, at, "max_percentile"),
                        "The value must be above 0 and at most 1.");
-    if (json_object_get(o, "bias_correction"))
-        return err_set(x->e, ERR_UNSUPPORTED, config_at(x, at, "bias_correction"),
-                       "Bias correction is not available yet.");
-    return 0;
+    if (x->c->weight_load && x->c->weight_percentile < 1)
+        return err_set(x->e, ERR_INVALID, config_at(x, at, "max_percentile"),
+                       "Thresholds that are loaded are taken as they are.");
+    const json_t *bias = json_object_get(o, "bias_correction");
+    return bias ? parse_bias(x, bias, config_at(x, at, "bias_correction")) : 0;
 }
 
 static const struct json_field search_fields[] = {
@@ -314,11 +357,8 @@ static int parse_search(struct config_ctx *x, const json_t *o, const char *at)
 {
     if (json_check(o, search_fields, at, x->e))
         return -1;
-    const char *name = json_str(o, "metric", "cosine-similarity"), *known[METRIC_COUNT];
-    for (int m = 0; m < METRIC_COUNT; m++)
-        known[m] = metric_rows[m].name;
-    if (metric_parse(name, &x->c->search.metric))
-        return config_unknown(x, config_at(x, at, "metric"), "metric", name, known, METRIC_COUNT);
+    if (parse_metric(x, o, at, &x->c->search.metric))
+        return -1;
     x->c->search.similarity = json_num(o, "similarity", 1);
     x->c->search.num_sample = (int)json_int(o, "num_sample", 1);
     return 0;
@@ -330,27 +370,64 @@ static const struct json_field both_fields[] = {
     {0},
 };
 
-/* modelwise_search, or its newer spelling search.model; *ret: one is there. */
+static const struct json_field layer_fields[] = {
+    {"metric", JSON_K_STRING, 0, 0, 0},
+    {"topk", JSON_K_INT, 0, 1, 1e6},
+    {"qtype", JSON_K_STRING, 0, 0, 0},
+    {0},
+};
+
+static int parse_layer(struct config_ctx *x, const json_t *o, const char *at)
+{
+    const json_t *qtype = json_object_get(o, "qtype");
+    x->c->layer.asked = true;
+    if (json_check(o, layer_fields, at, x->e) || parse_metric(x, o, at, &x->c->layer.metric))
+        return -1;
+    x->c->layer.topk = (int)json_int(o, "topk", 0);
+    x->c->layer.qtype = Q_INT8;
+    if (qtype && config_qtype(x, qtype, config_at(x, at, "qtype"), &x->c->layer.qtype))
+        return -1;
+    if (x->c->layer.qtype > Q_INT16)
+        return err_set(x->e, ERR_INVALID, config_at(x, at, "qtype"),
+                       "The search per layer gives \"int8\" or \"int16\".");
+    return 0;
+}
+
+/* One search by its old key or as `spelling` of "search"; *ret: it is there. */
+static int parse_one_search(struct config_ctx *x, const json_t *o, const char *at, const char *key,
+                            const char *spelling,
+                            int (*parse)(struct config_ctx *x, const json_t *o, const char *at),
+                            bool *ret)
+{
+    const char *at_both = config_at(x, at, "search");
+    const json_t *old = json_object_get(o, key),
+                 *newer = json_object_get(json_object_get(o, "search"), spelling);
+    if (newer && old && !json_equal(newer, old))
+        return err_set(x->e, ERR_INVALID, config_at(x, at, key),
+                       "search.%s says otherwise: keep one of them.", spelling);
+    *ret = newer || old;
+    if (newer)
+        return parse(x, newer, config_at(x, at_both, spelling));
+    return old ? parse(x, old, config_at(x, at, key)) : 0;
+}
+
+/* *ret: a search is there. The one per layer overrides the one over the model. */
 static int parse_searches(struct config_ctx *x, const json_t *o, const char *at, bool *ret)
 {
-    const json_t *both = json_object_get(o, "search"),
-                 *old = json_object_get(o, "modelwise_search");
-    const char *at_both = config_at(x, at, "search");
-    if (both && json_check(both, both_fields, at_both, x->e))
+    const json_t *both = json_object_get(o, "search");
+    bool model, layer;
+    if (both && json_check(both, both_fields, config_at(x, at, "search"), x->e))
         return -1;
-    const json_t *model = json_object_get(both, "model");
-    if (model && old && !json_equal(model, old))
-        return err_set(x->e, ERR_INVALID, config_at(x, at, "modelwise_search"),
-                       "search.model says otherwise: keep one of them.");
-    if (json_object_get(both, "layer") || json_object_get(o, "layerwise_search"))
-        return err_set(x->e, ERR_UNSUPPORTED,
-                       json_object_get(both, "layer") ? config_at(x, at_both, "layer")
-                                                      : config_at(x, at, "layerwise_search"),
-                       "The search per layer is not available yet.");
-    *ret = model || old;
-    if (model)
-        return parse_search(x, model, config_at(x, at_both, "model"));
-    return old ? parse_search(x, old, config_at(x, at, "modelwise_search")) : 0;
+    if (parse_one_search(x, o, at, "modelwise_search", "model", parse_search, &model) ||
+        parse_one_search(x, o, at, "layerwise_search", "layer", parse_layer, &layer))
+        return -1;
+    if (model && layer)
+        config_warn(x, "%s: the search per layer overrides it.",
+                    config_at(x, at,
+                              json_object_get(o, "modelwise_search") ? "modelwise_search"
+                                                                     : "search/model"));
+    *ret = model || layer;
+    return 0;
 }
 
 static const struct json_field model_fields[] = {
@@ -372,18 +449,35 @@ static int parse_types(struct config_ctx *x, const json_t *o, const char *at)
     return config_qtype(x, out, config_at(x, at, "model_output_type"), &x->c->output);
 }
 
+/* All candidates are ranked before the search per layer. */
+static void settle_layer(struct config_ctx *x, const char *at)
+{
+    struct quant_config *c = x->c;
+    if (!c->layer.asked)
+        return;
+    c->search.metric = c->layer.metric;
+    c->search.similarity = INFINITY;
+    c->search.num_sample = 1;
+    if (!metric_rows[c->layer.metric].higher_better)
+        c->search.similarity = -INFINITY;
+    if (c->n_candidates == 1 && c->layer.qtype == Q_INT8)
+        config_warn(x, "%s: there is one calibration method: the search per layer has no choice.",
+                    at);
+}
+
 int config_model(struct config_ctx *x, const json_t *o, const char *at)
 {
     bool searched = false;
-    x->c->search.metric = M_COSINE;
+    x->c->search.metric = x->c->layer.metric = x->c->bias.metric = M_COSINE;
     x->c->search.similarity = 1;
     x->c->search.num_sample = 1;
     if (o && (json_check(o, model_fields, at, x->e) || parse_types(x, o, at) ||
               parse_searches(x, o, at, &searched)))
         return -1;
-    if (parse_activation(x, json_object_get(o, "activation"), config_at(x, at, "activation"),
-                         searched))
+    const char *activation = config_at(x, at, "activation");
+    if (parse_activation(x, json_object_get(o, "activation"), activation, searched))
         return -1;
+    settle_layer(x, activation);
     const json_t *weight = json_object_get(o, "weight");
     return weight ? parse_weight(x, weight, config_at(x, at, "weight")) : 0;
 }

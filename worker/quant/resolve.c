@@ -54,6 +54,19 @@ static void wish_ports(struct resolving *s)
     }
 }
 
+/* What the search per layer raises, it raises for all that read it. */
+static void wish_raised(struct resolving *s)
+{
+    for (int n = 0; s->config->raised && n < s->g->n_nodes; n++)
+        for (int i = 0; i < s->g->nodes[n].n_in; i++) {
+            int k = holds_port(s, n, i) ? plan_find_input(s->plan, n, i) : -1;
+            if (k >= 0 && s->plan->calibs[k].kind == CALIB_FEATURE &&
+                s->config->raised[s->plan->calibs[k].value])
+                take_wish(&s->port[port_of(s, n, i)],
+                          (struct wish){s->config->layer.qtype, LEVEL_SEARCH});
+        }
+}
+
 /* The wish of the first port that reads a calibration replaces the zero it starts with. */
 static void wish_calibs(struct resolving *s)
 {
@@ -379,6 +392,7 @@ void resolve(struct quant_config *c, const struct graph *g, const struct march *
     struct seconds t;
     start(&s);
     wish_ports(&s);
+    wish_raised(&s);
     wish_calibs(&s);
     wish_outputs(&s);
     warn_of_empty(&s);

@@ -40,7 +40,7 @@ static bool is_per_channel(const struct calib_method *a)
 
 static bool is_measured(const struct calib_method *a)
 {
-    return a->method != METHOD_FIXED;
+    return a->method != METHOD_FIXED && a->method != METHOD_LOAD;
 }
 
 static unsigned sides_of(const struct survey *s, bool (*is)(const struct calib_method *a))
@@ -100,6 +100,23 @@ struct survey *survey_new(const struct resolved *r, const struct quant_config *c
     collect_percentiles(s);
     start_upper(s, n_samples);
     return s;
+}
+
+/* Calibrations stand on the same values, but a port limit may have added or taken away some, whose
+ * thresholds are another's. */
+void survey_resolved(struct survey *s, const struct resolved *r)
+{
+    const struct resolved *before = s->r;
+    struct found *now = arena_array(&s->arena, (size_t)r->plan->n_calibs + 1, sizeof *now);
+    s->r = r;
+    for (int k = 0; k < r->plan->n_calibs; k++) {
+        now[k] = (struct found){.upper = -1, .upper_channels = -1};
+        for (int i = 0; i < before->plan->n_calibs && is_seen(s, k); i++)
+            if (before->like[i] < 0 && before->plan->calibs[i].kind == CALIB_FEATURE &&
+                before->plan->calibs[i].value == r->plan->calibs[k].value)
+                now[k] = s->found[i];
+    }
+    s->found = now;
 }
 
 void survey_free(struct survey *s)

@@ -27,6 +27,14 @@ int survey_take(struct survey *s, struct seen_all *seen, struct err *e);
 int survey_plan(const struct survey *s, const struct calib_method *method, struct arena *a,
                 json_t *warnings, struct plan **ret, struct err *e);
 
+/* The same with a method of its own for some calibrations: own[k] is a candidate's number, or -1
+ * for `method`. What a Concat ties must have one. */
+int survey_plan_each(const struct survey *s, const struct calib_method *method, const int *own,
+                     struct arena *a, json_t *warnings, struct plan **ret, struct err *e);
+/* When all passes are done: goes on with another resolution of the same graph and configuration,
+ * which must outlive it too. */
+void survey_resolved(struct survey *s, const struct resolved *r);
+
 /* ---- kl.c: thresholds from a histogram of even bins; counts has `bins` elements ---- */
 float kl_threshold(const int64_t *counts, int bins, float width, float max);
 float mse_threshold(const int64_t *counts, int bins, float width, float max);

@@ -7,7 +7,10 @@
 
 #include "worker/quant/compensate.h"
 #include "worker/quant/fakequant.h"
+#include "worker/quant/given.h"
 #include "worker/quant/place.h"
+
+#define FLOAT16_MAX 65504.0f
 
 /* ---- what one tensor or channel gives ---- */
 
@@ -215,7 +218,78 @@ static void weight_thresholds(struct plan *p, int k, double factor)
     set_thresholds(p, c, max, n, false);
 }
 
+/* ---- loaded ---- */
+
+/* The low part of a compensated weight, which is zero until the high part has its thresholds. */
+static bool is_low_weight(const struct graph *g, int v)
+{
+    return g->values[v].n_readers == 1 && compensate_of_low(g, g->values[v].readers[0]) >= 0;
+}
+
+/* Its own name, or NULL: what is computed from another's thresholds has none. */
+static const struct given_one *loaded_for(const struct survey *s, const struct plan *p, int k,
+                                          const struct calib_method *a)
+{
+    bool weight = p->calibs[k].kind == CALIB_WEIGHT;
+    bool asked = weight ? s->c->weight_load : a->method == METHOD_LOAD && s->r->like[k] < 0;
+    return asked ? given_find(s->c->given, p->calibs[k].name) : NULL;
+}
+
+static void load_thresholds(const struct survey *s, struct plan *p, int k)
+{
+    const struct given_one *g = given_find(s->c->given, p->calibs[k].name);
+    set_thresholds(p, &p->calibs[k], g->thresholds, g->n, g->affine);
+    if (p->calibs[k].kind == CALIB_FEATURE)
+        p->calibs[k].axis = g->axis;
+}
+
+/* As many as the calibration takes: 1, [lo, hi], or one a channel where that may be. */
+static bool given_fits(const struct survey *s, const struct plan *p, int k,
+                       const struct given_one *g)
+{
+    const struct calib *c = &p->calibs[k];
+    const struct tensor *t = &p->graph->values[c->value].type;
+    if (c->kind == CALIB_WEIGHT)
+        return !g->affine && g->axis == c->axis && g->n == (c->axis < 0 ? 1 : t->dims[c->axis]);
+    if (g->axis < 0)
+        return g->affine ? g->n == 2 && g->thresholds[0] <= 0 && g->thresholds[1] >= 0 : g->n == 1;
+    return g->axis == 1 && survey_folds(s->r, s->march, k) &&
+           (t->dims[1] < 0 || g->n == t->dims[1]);
+}
+
+/* All that "load" asks for is there and fits. */
+static int check_given(const struct survey *s, const struct plan *p,
+                       const struct calib_method *const *method, struct err *e)
+{
+    for (int k = 0; k < p->n_calibs; k++) {
+        bool weight = p->calibs[k].kind == CALIB_WEIGHT;
+        if (weight ? !s->c->weight_load || is_low_weight(p->graph, p->calibs[k].value)
+                   : method[k]->method != METHOD_LOAD || s->r->like[k] >= 0)
+            continue;
+        const char *at = weight ? "/quant_config/model_config/weight/calibration_type"
+                                : "/quant_config/model_config/activation/calibration_type";
+        const struct given_one *g = loaded_for(s, p, k, method[k]);
+        if (!s->c->given)
+            return err_set(e, ERR_INVALID, at,
+                           "\"load\" takes thresholds from a calibrated model, or from the option "
+                           "\"thresholds\": there is neither.");
+        if (!g)
+            return err_set(e, ERR_INVALID, at, "There are no thresholds for \"%.200s\" to load.",
+                           p->calibs[k].name);
+        if (!given_fits(s, p, k, g))
+            return err_set(e, ERR_INVALID, at,
+                           "The %d threshold%s given for \"%.200s\" do not fit it.", g->n,
+                           g->n == 1 ? "" : "s", g->name);
+    }
+    return 0;
+}
+
 /* ---- all together ---- */
+
+static float abs_largest(const struct range *r)
+{
+    return -r->min > r->max ? -r->min : r->max;
+}
 
 static float larger(float a, float b)
 {
@@ -302,6 +376,8 @@ static void feature_thresholds(const struct survey *s, const struct calib_method
     bool constant = s->found[k].upper < 0;
     if (a->method == METHOD_FIXED)
         set_thresholds(p, &p->calibs[k], (float[]){1}, 1, false);
+    else if (a->method == METHOD_LOAD)
+        load_thresholds(s, p, k);
     else if (constant)
         constant_thresholds(a, p, k);
     else if (s->seen->targets[s->found[k].upper].channels == 0)
@@ -331,20 +407,30 @@ static void unit_thresholds(struct plan *p, int k)
     set_thresholds(p, &p->calibs[k], ones, n, false);
 }
 
-/* The low part of a compensated weight, which is zero until the high part has its thresholds. */
-static bool is_low_weight(const struct graph *g, int v)
+/* float16 holds up to 65504; what is larger is cut off there. */
+static void warn_of_float16(const struct survey *s, const struct plan *p, int k, json_t *warnings)
 {
-    return g->values[v].n_readers == 1 && compensate_of_low(g, g->values[v].readers[0]) >= 0;
+    const struct calib *c = &p->calibs[k];
+    float most = 0;
+    if (c->qtype != Q_FLOAT16)
+        return;
+    for (int i = 0; i < c->n_thresholds; i++)
+        most = fabsf(c->thresholds[i]) > most ? fabsf(c->thresholds[i]) : most;
+    if (s->found[k].upper >= 0 && s->seen && s->seen->targets[s->found[k].upper].channels)
+        most = larger(most, abs_largest(&s->seen->targets[s->found[k].upper].ranges[0]));
+    if (most > FLOAT16_MAX && warnings)
+        json_array_append_new(warnings,
+                              json_sprintf("%s: values up to %g are cut off at 65504 in float16.",
+                                           c->name, (double)most));
 }
 
-int survey_plan(const struct survey *s, const struct calib_method *method, struct arena *a,
-                json_t *warnings, struct plan **ret, struct err *e)
+static int features(const struct survey *s, const struct calib_method *const *method,
+                    struct plan *p, json_t *warnings, struct err *e)
 {
-    struct plan *p = plan_copy(s->r->plan, a);
-    int *group = arena_array(a, (size_t)p->n_calibs + 1, sizeof *group);
+    int *group = arena_array(p->arena, (size_t)p->n_calibs + 1, sizeof *group);
     for (int k = 0; k < p->n_calibs; k++)
         if (p->calibs[k].kind == CALIB_FEATURE && s->r->like[k] < 0)
-            feature_thresholds(s, method, p, k);
+            feature_thresholds(s, method[k], p, k);
     place_groups(p, group);
     share_groups(p, group);
     for (int k = 0; k < p->n_calibs; k++) {
@@ -355,18 +441,46 @@ int survey_plan(const struct survey *s, const struct calib_method *method, struc
         if (p->calibs[k].axis >= 0)
             fold_scales(p, k);
     }
+    return 0;
+}
+
+static int weight(const struct survey *s, const struct calib_method *method, struct plan *p, int k,
+                  json_t *warnings, struct err *e)
+{
+    if (is_low_weight(p->graph, p->calibs[k].value))
+        unit_thresholds(p, k);
+    else if (s->c->weight_load)
+        load_thresholds(s, p, k);
+    else if (method->method == METHOD_FIXED)
+        unit_thresholds(p, k);
+    else
+        weight_thresholds(p, k, s->c->weight_percentile);
+    return repair(p, k, warnings, e);
+}
+
+int survey_plan_each(const struct survey *s, const struct calib_method *method, const int *own,
+                     struct arena *a, json_t *warnings, struct plan **ret, struct err *e)
+{
+    struct plan *p = plan_copy(s->r->plan, a);
+    const struct calib_method **by = arena_array(a, (size_t)p->n_calibs + 1, sizeof *by);
+    for (int k = 0; k < p->n_calibs; k++)
+        by[k] = own && own[k] >= 0 ? &s->c->candidates[own[k]] : method;
+    if (check_given(s, p, by, e) || features(s, by, p, warnings, e))
+        return -1;
     for (int k = 0; k < p->n_calibs; k++) {
-        if (p->calibs[k].kind == CALIB_WEIGHT &&
-            (method->method == METHOD_FIXED || is_low_weight(p->graph, p->calibs[k].value)))
-            unit_thresholds(p, k);
-        else if (p->calibs[k].kind == CALIB_WEIGHT)
-            weight_thresholds(p, k, s->c->weight_percentile);
-        else if (s->r->like[k] >= 0)
-            copy_thresholds(p, k, s->r->like[k]);
-        if (p->calibs[k].kind == CALIB_WEIGHT && repair(p, k, warnings, e))
+        if (p->calibs[k].kind == CALIB_WEIGHT && weight(s, method, p, k, warnings, e))
             return -1;
+        if (p->calibs[k].kind == CALIB_FEATURE && s->r->like[k] >= 0)
+            copy_thresholds(p, k, s->r->like[k]);
+        warn_of_float16(s, p, k, warnings);
     }
     compensate_thresholds(p);
     *ret = p;
     return 0;
+}
+
+int survey_plan(const struct survey *s, const struct calib_method *method, struct arena *a,
+                json_t *warnings, struct plan **ret, struct err *e)
+{
+    return survey_plan_each(s, method, NULL, a, warnings, ret, e);
 }
