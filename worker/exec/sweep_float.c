@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "worker/exec/sweep_inner.h"
 
@@ -160,13 +161,13 @@ static void lay_out(struct sweep *s, const struct kept *chosen)
 /* What two processes take beside the values: what a budget must leave. */
 static uint64_t other_bytes(const struct sweep *s)
 {
-    enum { PROCESSES = 2 };
+    enum { PROCESSES = 2, PROGRAM = 64 << 20 };
     uint64_t makings = s->exact->arena.used_bytes + s->weights->arena.used_bytes, constants = 0;
     for (int v = 0; v < s->graph->n_values; v++)
         if (s->graph->values[v].type.data)
             constants += tensor_bytes(&s->graph->values[v].type);
     uint64_t slab = s->exact->slab_bytes + s->exact->slab_bytes / 8;
-    return makings + constants + s->memory_bytes + PROCESSES * slab;
+    return PROGRAM + makings + constants + s->memory_bytes + PROCESSES * slab;
 }
 
 static int apply_budget(struct sweep *s, struct err *e)
@@ -270,8 +271,18 @@ static bool is_told(const struct sweep *s, int value)
     return !s->exact->types[value].data;
 }
 
+/* All pages at once: one by one they cost several times the float pass. A kernel that does not know
+ * how leaves it at that. */
+static void populate(struct sweep *s, int how)
+{
+    if (s->shared && s->populated != getpid())
+        madvise(s->memory, s->memory_bytes, how);
+    s->populated = getpid();
+}
+
 int sweep_load(struct sweep *s, const struct tensor *inputs, struct err *e)
 {
+    populate(s, MADV_POPULATE_WRITE);
     sweep_drop_sample(s);
     copy_inputs(s, inputs);
     if (sweep_use_slab(s, s->exact, e) || exec_run(s->exact, inputs, see, s, e))
@@ -291,6 +302,7 @@ int sweep_follow(struct sweep *s, const struct tensor *inputs, struct err *e)
 {
     if (!s->shared)
         return sweep_load(s, inputs, e);
+    populate(s, MADV_POPULATE_READ);
     memcpy(s->inputs, inputs, (size_t)s->graph->n_inputs * sizeof *inputs);
     return 0;
 }

@@ -23,6 +23,7 @@ struct sweep {
     char *memory; /* the next four, float outputs, values: shared if `shared` */
     size_t memory_bytes;
     bool shared;
+    pid_t populated; /* whose page table has all of it */
     struct kept *kept;           /* per value */
     float **exact_out;           /* per chosen output, plain; malloc'ed if not shared */
     struct tensor *exact_type;   /* its type and shape */

@@ -65,7 +65,7 @@ static int make_sweep(void *ctx, struct err *e)
                               .memory_max = job_memory(s->job)};
     load_inputs(r, r->first);
     if (sweep_new(s->graph, r->inputs, &opts, &r->sweep, e))
-        return err_in(e, s->data->sample_names[r->first]);
+        return *e->at == '/' ? -1 : err_in(e, s->data->sample_names[r->first]);
     cut_leases(r);
     return 0;
 }

@@ -199,7 +199,8 @@ struct plan {
     struct resize_axis axes[TENSOR_RANK_MAX]; /* by memory position */
     int logical[TENSOR_RANK_MAX];             /* the logical axis at that position */
     int order[TENSOR_RANK_MAX], n;            /* positions that change, in order of passes */
-    size_t tables, buffer, element;           /* bytes; element: of what is blended */
+    size_t tables, buffer[2], element;        /* bytes; element: of what is blended */
+    bool direct;                              /* from the input, into the output */
 };
 
 static int roi_of(const struct op_ctx *c, struct plan *p, struct err *e)
@@ -242,6 +243,15 @@ static void order_passes(struct plan *p, int rank)
         }
 }
 
+static void need_room(struct plan *p, int buffer, int64_t count)
+{
+    size_t bytes = ((size_t)count * p->element + 63) / 64 * 64;
+    if (bytes > p->buffer[buffer])
+        p->buffer[buffer] = bytes;
+}
+
+/* Pass k writes buffer k mod 2; one that is direct reads the input first and writes the output
+ * last. */
 static int plan_of(const struct op_ctx *c, struct plan *p, struct err *e)
 {
     struct resize_axis axes[TENSOR_RANK_MAX];
@@ -260,15 +270,19 @@ static int plan_of(const struct op_ctx *c, struct plan *p, struct err *e)
     order_passes(p, rank);
     if (p->how.mode != R_NEAREST && x->type != DT_F32)
         p->element = sizeof(double);
-    int64_t count = tensor_count(x), largest = count;
+    p->direct = p->element == dtype_size(x->type) &&
+                (p->how.mode == R_NEAREST || x->type == DT_F32 || x->type == DT_F64);
+    int64_t count = tensor_count(x);
+    if (!p->direct)
+        need_room(p, 1, count);
     for (int k = 0; k < p->n; k++) {
         struct resize_axis *a = &p->axes[p->order[k]];
         a->taps = resize_taps(&p->how, a);
         p->tables += (resize_table_bytes(a) + 63) / 64 * 64;
         count = a->in ? count / a->in * a->out : 0;
-        largest = count > largest ? count : largest;
+        if (!p->direct || k < p->n - 1)
+            need_room(p, k % 2, count);
     }
-    p->buffer = ((size_t)largest * p->element + 63) / 64 * 64;
     return 0;
 }
 
@@ -277,7 +291,7 @@ static int resize_prepare(struct op_ctx *c, const void **ret_prep, struct err *e
     struct plan p;
     if (plan_of(c, &p, e))
         return -1;
-    c->scratch_bytes = p.tables + 2 * p.buffer;
+    c->scratch_bytes = p.tables + p.buffer[0] + p.buffer[1];
     *ret_prep = NULL;
     return 0;
 }
@@ -360,34 +374,31 @@ static void extrapolate(const struct op_ctx *c, const struct plan *p)
     }
 }
 
-/* Runs the passes between two buffers, the first from the input, the last into the output when
- * both have the type that is blended. */
+/* Runs the passes between two buffers. */
 static void run_passes(const struct op_ctx *c, struct plan *p)
 {
     const struct tensor *x = c->in[0];
     struct tensor *y = c->out[0];
-    bool direct = p->element == dtype_size(x->type) &&
-                  (p->how.mode == R_NEAREST || x->type == DT_F32 || x->type == DT_F64);
-    char *room = c->scratch, *buffer[2] = {room + p->tables, room + p->tables + p->buffer};
+    char *room = c->scratch, *buffer[2] = {room + p->tables, room + p->tables + p->buffer[0]};
     int64_t dims[TENSOR_RANK_MAX];
     const char *from = x->data;
     for (int m = 0; m < x->rank; m++)
         dims[m] = p->axes[m].in;
-    if (!direct) {
+    if (!p->direct) {
         row_loader(x->type)(tensor_count(x), x->data, 1, (double *)(void *)buffer[1]);
         from = buffer[1];
     }
     for (int k = 0; k < p->n; k++) {
         int m = p->order[k];
         struct resize_axis *a = &p->axes[m];
-        char *to = direct && k == p->n - 1 ? y->data : buffer[k % 2];
+        char *to = p->direct && k == p->n - 1 ? y->data : buffer[k % 2];
         resize_fill(&p->how, a, room);
         room += (resize_table_bytes(a) + 63) / 64 * 64;
         pass(p, a, dims_product(dims, 0, m), dims_product(dims, m + 1, x->rank), from, to);
         dims[m] = a->out;
         from = to;
     }
-    if (!direct)
+    if (!p->direct)
         row_storer(y->type)(tensor_count(y), (const double *)(const void *)from, y->data, 1);
 }
 
