@@ -13,6 +13,7 @@
 #include "worker/exec/backend.h"
 #include "worker/jobs/health.h"
 #include "worker/jobs/host.h"
+#include "worker/jobs/sensitivity.h"
 #include "worker/load/model.h"
 #include "worker/load/npy.h"
 #include "worker/quant/candidates.h"
@@ -23,17 +24,22 @@ static struct arena arena; /* to the test's end */
 
 enum { NET = 31, SAMPLES = 4 };
 
-static void write_inputs(void)
+static void write_many(int samples)
 {
     struct random_net r;
     struct err e = ERR_INIT;
     random_net(NET, &arena, &r);
     CHECK_OK(model_write(r.graph, r.plan, test_path("model.onnx"), &e), e);
     CHECK(!mkdir(test_path("data"), 0777) && !mkdir(test_path("data/v0"), 0777));
-    for (int i = 0; i < SAMPLES; i++) {
+    for (int i = 0; i < samples; i++) {
         struct tensor t = random_input((unsigned)i, &arena);
         CHECK_OK(npy_write(test_path("data/v0/%d.npy", i), &t, &e), e);
     }
+}
+
+static void write_inputs(void)
+{
+    write_many(SAMPLES);
 }
 
 /* Takes the options. The result's text. */
@@ -90,6 +96,96 @@ void test_sensitivity__gives_the_figures_of_whole_runs(void)
     json_decref(fast);
     json_decref(naive);
     json_decref(tight);
+}
+
+/* Fails; returns what it says. */
+static const char *refusal(const char *name, json_t *options)
+{
+    struct err e = ERR_INIT;
+    struct host h = {.kinds = job_kinds, .profile = "test"};
+    json_t *job = json_pack("{s:s, s:s, s:s, s:o}", "kind", "sensitivity", "model",
+                            test_path("model.onnx"), "data", test_path("data"), "options", options);
+    char *text = json_text(job);
+    test_write(test_path("%s.json", name), text, strlen(text));
+    free(text);
+    json_decref(job);
+    CHECK_OK(backend_find(NULL, &h.backend, &e), e);
+    fflush(stderr);
+    int saved = dup(STDERR_FILENO);
+    CHECK(freopen(test_path("%s.err", name), "w", stderr));
+    struct local_opts o = {
+        .job_file = test_path("%s.json", name), .out_dir = test_path("%s", name), .slots = 1};
+    CHECK_INT(local_main(&h, &o), 1);
+    fflush(stderr);
+    dup2(saved, STDERR_FILENO);
+    size_t len;
+    return test_read(test_path("%s.err", name), &len);
+}
+
+void test_sensitivity__keeps_within_a_budget_with_the_same_figures(void)
+{
+    write_inputs();
+    json_t *free_run = parsed(run_job("free", 2, false, json_pack("{s:i}", "data_num", 2)));
+    /* the program's own share is 64 MiB; the rest is for this small graph */
+    json_t *tight = parsed(run_job(
+        "tight", 2, false, json_pack("{s:i, s:i}", "data_num", 2, "memory", (64 << 20) + 300000)));
+    CHECK(json_equal(json_object_get(free_run, "rows"), json_object_get(tight, "rows")));
+    CHECK(json_num(json_object_get(tight, "operations"), "executed", 0) >=
+          json_num(json_object_get(free_run, "operations"), "executed", 0));
+    CHECK(strstr(refusal("low", json_pack("{s:i}", "memory", 100000)), "/options/memory"));
+    json_decref(free_run);
+    json_decref(tight);
+}
+
+/* ---- the fast mode ---- */
+
+void test_sensitivity__the_fast_mode_leaves_the_harmless_and_tells_what_it_saw(void)
+{
+    write_many(32);
+    json_t *all = parsed(
+        run_job("all", 2, true, json_pack("{s:i, s:[s]}", "data_num", 32, "metrics", "mse")));
+    json_t *fast = parsed(
+        run_job("fast", 2, false,
+                json_pack("{s:i, s:[s], s:b}", "data_num", 32, "metrics", "mse", "fast", 1)));
+    const json_t *rows = json_object_get(fast, "rows"), *row;
+    CHECK_INT(json_array_size(rows), json_array_size(json_object_get(all, "rows")));
+    int whole = 0, cut = 0;
+    size_t i;
+    json_array_foreach(rows, i, row)
+    {
+        int n = (int)json_int(row, "samples_seen", 0);
+        const json_t *at = json_object_get(row, "interval");
+        double low = json_number_value(json_array_get(at, 0)),
+               high = json_number_value(json_array_get(at, 1)), mse = json_num(row, "mse", -1);
+        CHECK(n >= 4 && n <= 32);
+        CHECK(low <= mse && mse <= high);
+        whole += n == 32;
+        cut += n < 32;
+    }
+    CHECK(whole >= 4 && cut >= 3);
+    /* who saw all samples has the figures of the whole sweep, and the worst is the same */
+    CHECK_STR(json_str(json_array_get(rows, 0), "node", "-"),
+              json_str(json_array_get(json_object_get(all, "rows"), 0), "node", "+"));
+    CHECK_NEAR(json_num(json_array_get(rows, 0), "mse", -1),
+               json_num(json_array_get(json_object_get(all, "rows"), 0), "mse", -2), 0);
+    CHECK(json_array_size(json_object_get(fast, "rounds")) == 4);
+    char *one = json_text(fast);
+    CHECK_STR(run_job("fast1", 1, false,
+                      json_pack("{s:i, s:[s], s:b}", "data_num", 32, "metrics", "mse", "fast", 1)),
+              one);
+    free(one);
+    json_decref(all);
+    json_decref(fast);
+}
+
+void test_sensitivity__an_interval_is_students(void)
+{
+    const double v[] = {1, 2, 3, 4};
+    struct interval at = sensitivity_interval(v, 4);
+    CHECK_NEAR(at.mean, 2.5, 1e-15);
+    CHECK_NEAR(at.high - at.mean, 3.1824 * sqrt(5.0 / 3 / 4), 1e-12);
+    CHECK_NEAR(at.mean - at.low, at.high - at.mean, 1e-12);
+    CHECK(isinf(sensitivity_interval(v, 1).high));
 }
 
 /* The store's rows: "<inode>" of each, so that one that was written again is another. */
