@@ -117,6 +117,10 @@ static void task_written(void *ctx, const struct err *e)
     struct run *r = t->run;
     r->writing--;
     r->end.tasks += t->fresh;
+    if (!e && !t->fresh) /* by another job at the same time, or in vain */
+        log_event(LOG_WARN, "task.again",
+                  "a finished task (%s) was computed again by %s, attempt %lld", t->kind, r->owner,
+                  (long long)r->attempt);
     task_free(t);
     if (e && r->worker)
         worker_reject(r->worker, e->code, e->detail);

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
-import { outcome, progressed, tasks, undisturbed, uploadWork, work } from "./lib/kill.mjs";
+import { outcome, progressed, storm, sweepWork, tasks, undisturbed, uploadSweep, uploadWork, work } from "./lib/kill.mjs";
 import { digits } from "./lib/files.mjs";
 import { CALIBRATE, Server } from "./lib/server.mjs";
 
@@ -11,7 +11,7 @@ const SAMPLES = 100;
 let reference;
 
 test("an undisturbed job, to compare with", options, async () => {
-  reference = await undisturbed(SAMPLES);
+  reference = await undisturbed((server) => uploadWork(server, SAMPLES), work);
 });
 
 test("a daemon killed in the middle of a job goes on with it when it is started again", options, async () => {
@@ -46,6 +46,20 @@ test("a job whose worker is killed runs again from its finished tasks", options,
   assert.equal(job.attempt, 2);
   const { engine, ...expected } = reference;
   assert.deepEqual(await outcome(server, id), expected);
+  await server.stop();
+});
+
+test("a sweep that is killed four times gives the same bytes and computes no row again", options, async () => {
+  const upload = (server) => uploadSweep(server, 12);
+  const { engine, ...expected } = await undisturbed(upload, sweepWork);
+  const server = await Server.start();
+  const { id } = await server.submit(sweepWork(await upload(server)));
+  await storm(server, id, { kills: 4, seed: 11 });
+  const job = await server.succeeded(id, 120);
+  assert.equal(job.engine, engine);
+  assert.deepEqual(await outcome(server, id), expected);
+  assert.ok(job.attempt > 1);
+  assert.ok(!server.log(Infinity).includes("task.again"));
   await server.stop();
 });
 

@@ -2,14 +2,24 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import path from "node:path";
-import { Server } from "./server.mjs";
+import { setTimeout as delay } from "node:timers/promises";
 import { convModel, images } from "./files.mjs";
+import { CALIBRATE, Server, TERMINAL } from "./server.mjs";
 
 // Work for some seconds: `samples` tasks or more, each of some ten milliseconds.
 export async function uploadWork(server, samples) {
   return { model: await server.upload("models", convModel()), data: await server.upload("datasets", images(samples)) };
 }
 export const work = (ids) => ({ kind: "calibrate", ...ids, quant_config: { model_config: { activation: { calibration_type: "kl" } } } });
+
+// A sweep of at least five rows a sample, each a lease of its own.
+export async function uploadSweep(server, samples) {
+  const ids = await uploadWork(server, samples);
+  const job = await server.succeeded((await server.submit({ ...CALIBRATE, ...ids, options: { samples: 2 } })).id, 120);
+  const model = (await server.get(`/v1/jobs/${job.id}/results`)).json.calibrated_model_id;
+  return { model, data: ids.data, samples };
+}
+export const sweepWork = ({ model, data, samples }) => ({ kind: "sensitivity", model, data, options: { data_num: samples, metrics: ["mse", "cosine-similarity"] } });
 
 // What the job's inputs determine: the result's bytes, the artifacts' digests, the lasting events.
 export async function outcome(server, id) {
@@ -23,9 +33,9 @@ export async function outcome(server, id) {
   return { result: result.body.toString(), artifacts, events };
 }
 
-export async function undisturbed(samples) {
+export async function undisturbed(upload, make) {
   const server = await Server.start();
-  const { id } = await server.submit(work(await uploadWork(server, samples)));
+  const { id } = await server.submit(make(await upload(server)));
   const { engine } = await server.succeeded(id, 300);
   const end = await outcome(server, id);
   await server.stop();
@@ -41,7 +51,49 @@ export async function progressed(server, id, n) {
 }
 
 // The stored task results, as they lie in the database.
-export const tasks = (server) =>
+export const tasks = (server, job = "%") =>
   JSON.parse(
-    execFileSync("sqlite3", ["-json", path.join(server.data, "ptqd.sqlite"), "SELECT hex(digest) AS digest, kind, hex(result) AS result, blob, attempt FROM tasks ORDER BY digest"], { encoding: "utf8", maxBuffer: 256 << 20 }) || "[]",
+    execFileSync("sqlite3", ["-json", path.join(server.data, "ptqd.sqlite"), `SELECT hex(digest) AS digest, kind, hex(result) AS result, blob, attempt FROM tasks WHERE job_id LIKE '${job}' ORDER BY digest`], { encoding: "utf8", maxBuffer: 256 << 20 }) || "[]",
   );
+
+// A small generator with a seed, so that a run can be had again.
+function generator(seed) {
+  let state = seed;
+  return () => (state = (state * 1103515245 + 12345) % 2147483648) / 2147483648;
+}
+
+// Until the job has `n` more task results than now, or has ended.
+async function stored(server, id, n) {
+  const get = async () => (await server.get(`/v1/jobs/${id}`)).json;
+  const from = (await get()).cache.misses;
+  for (let job = await get(); job.cache.misses < from + n && !TERMINAL.includes(job.state); job = await get()) await delay(20);
+}
+
+// Kills the daemon, the worker or one of its children at random moments until the job has ended;
+// how many times. Whoever is killed, what was stored stays as it was.
+export async function storm(server, id, { kills, seed }) {
+  const random = generator(seed);
+  let seen = new Map();
+  let done = 0;
+  for (; done < kills; done++) {
+    // Five workers lost in a row without a new task result end a job, by intention: the storm lets
+    // each attempt store something, except when it kills the daemon, which does not count.
+    const early = random() < 0.2;
+    if (!early) await stored(server, id, 1 + Math.floor(random() * 6));
+    await delay(random() * 300);
+    if (TERMINAL.includes((await server.get(`/v1/jobs/${id}`)).json.state)) break;
+    const workers = server.workers();
+    if (!early && random() < 0.4 && workers.length) {
+      process.kill(workers[Math.floor(random() * workers.length)], "SIGKILL");
+      continue;
+    }
+    await server.kill();
+    const now = tasks(server);
+    const digests = new Map(now.map((row) => [row.digest, row]));
+    for (const [digest, row] of seen) assert.deepEqual(digests.get(digest), row, "a stored task has changed");
+    assert.equal(digests.size, now.length);
+    seen = digests;
+    await server.start();
+  }
+  return done;
+}

@@ -54,8 +54,8 @@ export class Server {
     this.port = Number(fs.readFileSync(portFile, "utf8"));
   }
 
-  log() {
-    return fs.readFileSync(path.join(this.dir, "log"), "utf8").slice(-4000);
+  log(end = 4000) {
+    return fs.readFileSync(path.join(this.dir, "log"), "utf8").slice(-end);
   }
 
   // SIGTERM: it drains and ends with status 0.
