@@ -24,7 +24,7 @@ enum exit_status {
 struct options {
     const char *url, *config, *out, *name, *labels, *calibration, *store, *samples, *limit, *state,
         *after, *metrics, *node_type, *outputs, *data_num, *interested, *verbose, *save_dir;
-    bool json, local, wait_not, help, full_names, nodes, info;
+    bool json, local, wait_not, help, full_names, nodes, info, opset21;
 };
 
 enum { WORDS_MAX = 8 };
@@ -53,6 +53,7 @@ int cmd_data_add(struct cli *c, struct err *e);
 int cmd_calibrate(struct cli *c, struct err *e);
 int cmd_evaluate(struct cli *c, struct err *e);
 int cmd_info(struct cli *c, struct err *e);
+int cmd_export(struct cli *c, struct err *e);
 int cmd_sensitivity(struct cli *c, struct err *e);
 int cmd_jobs(struct cli *c, struct err *e);
 int cmd_watch(struct cli *c, struct err *e);
@@ -64,8 +65,10 @@ int cmd_get(struct cli *c, struct err *e);
 json_t *job_request(struct cli *c, const char *kind, struct err *e);
 /* Shows a finished job's result (cli/show.c) and gives the exit status. */
 int job_conclude(struct cli *c, const char *kind, const json_t *result, const char *verdict);
-/* Where calibrate puts its model: -o, or <model's stem>_calibrated_model.onnx. */
-const char *calibrated_path(struct cli *c);
+/* The model that a kind of job makes, as the artifact's name, or NULL; and where it is put: -o, or
+ * <model's stem>_<artifact>. */
+const char *made_artifact(const char *kind);
+const char *made_path(struct cli *c, const char *kind);
 
 /* ---- without a server (cli/local.c) ---- */
 int local_run(struct cli *c, const char *kind, struct err *e);

@@ -49,6 +49,8 @@ json_t *job_request(struct cli *c, const char *kind, struct err *e)
     int rc = c->opt.config && !config ? -1 : 0;
     if (!rc && c->opt.samples)
         rc = take_samples(c->opt.samples, options, e);
+    if (c->opt.opset21)
+        json_object_set_new(options, "opset21", json_true());
     if (c->opt.nodes)
         json_object_set_new(options, "nodes", json_true());
     if (!rc && !strcmp(kind, "sensitivity"))
@@ -66,12 +68,14 @@ json_t *job_request(struct cli *c, const char *kind, struct err *e)
 
 static int add_inputs(struct cli *c, json_t *req, struct err *e)
 {
-    const char *model, *data, *calibration = NULL;
-    if (upload_model(c, c->words[0], &model, e) || upload_data(c, c->words[1], &data, e) ||
+    const char *model, *data = NULL, *calibration = NULL;
+    if (upload_model(c, c->words[0], &model, e) ||
+        (c->words[1] && upload_data(c, c->words[1], &data, e)) ||
         (c->opt.calibration && upload_data(c, c->opt.calibration, &calibration, e)))
         return -1;
     json_object_set_new(req, "model", json_string(model));
-    json_object_set_new(req, "data", json_string(data));
+    if (data)
+        json_object_set_new(req, "data", json_string(data));
     if (calibration)
         json_object_set_new(req, "calibration_data", json_string(calibration));
     return 0;
@@ -156,14 +160,26 @@ static int verdict_status(const char *verdict)
     return verdict && !strcmp(verdict, "not_met") ? EXIT_NOT_MET : EXIT_OK;
 }
 
-const char *calibrated_path(struct cli *c)
+static const struct {
+    const char *kind, *artifact;
+} made[] = {{"calibrate", "calibrated_model.onnx"}, {"export", "qdq_model.onnx"}};
+
+const char *made_artifact(const char *kind)
+{
+    for (size_t i = 0; i < sizeof made / sizeof *made; i++)
+        if (!strcmp(made[i].kind, kind))
+            return made[i].artifact;
+    return NULL;
+}
+
+const char *made_path(struct cli *c, const char *kind)
 {
     if (c->opt.out)
         return c->opt.out;
     const char *word = c->words[0], *slash = strrchr(word, '/');
     const char *stem = slash ? slash + 1 : word, *dot = strrchr(stem, '.');
     int len = dot && !strcmp(dot, ".onnx") ? (int)(dot - stem) : (int)strlen(stem);
-    return arena_printf(&c->arena, "%.*s_calibrated_model.onnx", len, stem);
+    return arena_printf(&c->arena, "%.*s_%s", len, stem, made_artifact(kind));
 }
 
 int job_conclude(struct cli *c, const char *kind, const json_t *result, const char *verdict)
@@ -178,7 +194,9 @@ int job_conclude(struct cli *c, const char *kind, const json_t *result, const ch
     else if (!strcmp(kind, "evaluate"))
         show_evaluation(result);
     else if (!strcmp(kind, "calibrate"))
-        show_calibration(result, calibrated_path(c));
+        show_calibration(result, made_path(c, kind));
+    else if (!strcmp(kind, "export"))
+        show_export(result, made_path(c, kind));
     else
         show_json(result);
     return verdict_status(verdict);
@@ -197,12 +215,12 @@ static int show_failure(const json_t *job)
     return EXIT_FAILED;
 }
 
-static int download_model(struct cli *c, const char *id, struct err *e)
+static int download_model(struct cli *c, const char *id, const char *kind, struct err *e)
 {
     char path[JOB_PATH_MAX];
     struct progress p = {0};
-    snprintf(path, sizeof path, "/v1/jobs/%s/artifacts/calibrated_model.onnx", id);
-    int rc = remote_download(cli_remote(c), path, calibrated_path(c), progress_bytes, &p, e);
+    snprintf(path, sizeof path, "/v1/jobs/%s/artifacts/%s", id, made_artifact(kind));
+    int rc = remote_download(cli_remote(c), path, made_path(c, kind), progress_bytes, &p, e);
     progress_end(&p);
     return rc;
 }
@@ -213,7 +231,7 @@ static int conclude(struct cli *c, const json_t *job, struct err *e)
     json_t *result = NULL;
     if (strcmp(json_str(job, "state", ""), "succeeded") != 0)
         return show_failure(job);
-    if ((!strcmp(kind, "calibrate") && download_model(c, id, e)) ||
+    if ((made_artifact(kind) && download_model(c, id, kind, e)) ||
         get_job(c, id, "/results", &result, e))
         return cli_fail(e);
     int status = job_conclude(c, kind, result, json_str(job, "verdict", NULL));
@@ -253,6 +271,11 @@ int cmd_calibrate(struct cli *c, struct err *e)
 int cmd_evaluate(struct cli *c, struct err *e)
 {
     return run_job(c, "evaluate", e);
+}
+
+int cmd_export(struct cli *c, struct err *e)
+{
+    return run_job(c, "export", e);
 }
 
 /* hmct-info MODEL -c DATA is an evaluation with the nodes. */

@@ -68,7 +68,7 @@ static const char *write_job(struct local *l, const char *kind, struct err *e)
     json_t *req = job_request(c, kind, e);
     if (!req)
         return NULL;
-    int rc = set_path(req, "model", c->words[0], e) || set_data(l, req, e) ||
+    int rc = set_path(req, "model", c->words[0], e) || (c->words[1] && set_data(l, req, e)) ||
              (c->opt.calibration && set_path(req, "calibration_data", c->opt.calibration, e));
     if (!rc && json_dump_file(req, path, JSON_COMPACT))
         rc = err_errno(e, path, "The job file cannot be written");
@@ -165,7 +165,7 @@ static int copy_file(const char *from, const char *to, struct err *e)
     ok = ok && !ferror(in);
     if (out && fclose(out))
         ok = false;
-    int rc = ok ? 0 : err_errno(e, to, "The calibrated model cannot be written");
+    int rc = ok ? 0 : err_errno(e, to, "The model cannot be written");
     if (in)
         fclose(in);
     return rc;
@@ -178,9 +178,9 @@ static int conclude(struct local *l, const char *kind, struct err *e)
     int rc = 0;
     if (!result)
         rc = err_set(e, ERR_INTERNAL, l->dir, "ptq-worker left no result.");
-    if (!rc && !strcmp(kind, "calibrate"))
-        rc = copy_file(arena_printf(&c->arena, "%s/calibrated_model.onnx", l->dir),
-                       calibrated_path(c), e);
+    if (!rc && made_artifact(kind))
+        rc = copy_file(arena_printf(&c->arena, "%s/%s", l->dir, made_artifact(kind)),
+                       made_path(c, kind), e);
     int status = rc ? cli_fail(e) : job_conclude(c, kind, result, *l->verdict ? l->verdict : NULL);
     json_decref(result);
     return status;
@@ -201,7 +201,7 @@ static int run_in(struct local *l, const char *kind, struct err *e)
 static void remove_dir(struct cli *c, const char *dir)
 {
     static const char *const files[] = {
-        "job.json", "result.json", "calibrated_model.onnx", "quant_config.json",
+        "job.json", "result.json", "calibrated_model.onnx", "qdq_model.onnx", "quant_config.json",
         "data.tar", "packed.tar",  "calibration_data.tar"};
     for (size_t i = 0; i < sizeof files / sizeof files[0]; i++)
         unlink(arena_printf(&c->arena, "%s/%s", dir, files[i]));

@@ -25,7 +25,8 @@ enum option_bit {
     O_ALWAYS = 1 << 12,
     O_SWEEP = 1 << 13,
     O_DATA = 1 << 14,
-    O_NODES = 1 << 15
+    O_NODES = 1 << 15,
+    O_OPSET21 = 1 << 16
 };
 
 static const struct option_row {
@@ -59,6 +60,8 @@ static const struct option_row {
      O_CALIBRATION, offsetof(struct options, calibration)},
     {"--calibration-data", "-c", "DATA", "a folder, or one npy file", O_DATA,
      offsetof(struct options, calibration)},
+    {"--opset21", NULL, NULL, "make it a model of opset 21, whose 16 bit pairs are standard",
+     O_OPSET21, offsetof(struct options, opset21)},
     {"--nodes", NULL, NULL, "compare every node's output too", O_NODES,
      offsetof(struct options, nodes)},
     {"--labels", NULL, "FILE", "an npy of a class number, or a map of them, a sample", O_LABELS,
@@ -119,6 +122,14 @@ static const struct command {
      "first as -c says, on --calibration-data or on DATA itself.\n\n"
      "Example:\n  ptq evaluate model_calibrated_model.onnx calibration_data\n"
      "  ptq evaluate model.onnx test_data -c int16.json --calibration-data calibration_data\n"},
+    {"export", NULL, "MODEL", 1, 1, O_OUT | O_OPSET21 | O_NO_WAIT | O_LOCAL, cmd_export,
+     "write a calibrated model for other runtimes",
+     "Every calibration becomes QuantizeLinear and DequantizeLinear (QDQ), as ONNX Runtime and "
+     "others\n"
+     "read it. 16 bit pairs are of com.microsoft, or with --opset21 of ai.onnx where every "
+     "operator\n"
+     "means the same in opset 21.\n\n"
+     "Example:\n  ptq export model_calibrated_model.onnx -o model_qdq.onnx\n"},
     {"info", NULL, "MODEL -c DATA", 1, 1, O_DATA | O_SAMPLES | O_NO_WAIT | O_LOCAL | O_STORE,
      cmd_info, "show a calibrated model's nodes and how far its outputs are from float",
      "DATA is a folder, or one npy file: the figures of each node, then those of each output, for\n"

@@ -337,3 +337,15 @@ void show_calibration(const json_t *result, const char *path)
            id ? id : "");
     show_refusals(json_object_get(result, "ledger"));
 }
+
+void show_export(const json_t *result, const char *path)
+{
+    const char *type;
+    json_t *n;
+    printf("%s: opset %lld, quantized tensors:", path, (long long)json_int(result, "opset", 0));
+    json_object_foreach(json_object_get(result, "types"), type, n)
+    {
+        printf(" %lld %s", (long long)json_integer_value(n), type);
+    }
+    putchar('\n');
+}

@@ -35,5 +35,6 @@ void show_evaluation(const json_t *result);
 /* As hmct-info: nodes, then outputs, of one sample or as minimum, maximum, mean. */
 void show_info(const json_t *result);
 void show_calibration(const json_t *result, const char *path);
+void show_export(const json_t *result, const char *path);
 
 #endif

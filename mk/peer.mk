@@ -21,3 +21,17 @@ peer: $(B)/tests/conformance ## our operators against ONNX Runtime, opsets 7 to 
 	  echo "comparison with ONNX Runtime skipped: npm cannot install onnxruntime-node here, or node cannot load it"; \
 	  echo "0 passed, 0 failed, 1 skipped"; \
 	fi
+
+# Exported models in ONNX Runtime: its integers at every pair against ours (T=text: some of them).
+$(B)/tests/qdq: $(B)/obj/tests/qdq.o $(B)/libworker.a $(B)/libcommon.a
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(libs_worker) $(libs_common)
+
+.PHONY: peer-qdq
+peer-qdq: $(B)/tests/qdq $(programs) ## QDQ exports in ONNX Runtime, integer by integer (PTQ_MODELS=folder, T=text)
+	$(Q)if ( $(get_peer) ); then \
+	  OPENBLAS_NUM_THREADS=1 node tests/peer/qdq.mjs $(abspath $(B)/tests/qdq $(B)/ptq $(PTQ_MODELS) $(B)/qdq) "$(T)"; \
+	else \
+	  echo "exports are not run: npm cannot install onnxruntime-node here, or node cannot load it"; \
+	  echo "0 passed, 0 failed, 1 skipped"; \
+	fi

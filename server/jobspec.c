@@ -15,7 +15,7 @@ enum { LABELS_MAX = 64, LABEL_MAX = 255, PRIORITY_MAX = 100 };
 static const struct json_field body_fields[] = {
     {"kind", JSON_K_STRING, 1, 0, 0},
     {"model", JSON_K_ANY, 1, 0, 0},
-    {"data", JSON_K_STRING, 1, 0, 0},
+    {"data", JSON_K_STRING, 0, 0, 0}, /* required by most kinds */
     {"calibration_data", JSON_K_STRING, 0, 0, 0},
     {"quant_config", JSON_K_ANY, 0, 0, 0}, /* an object, or text in the dialect */
     {"options", JSON_K_OBJECT, 0, 0, 0},
@@ -57,9 +57,17 @@ static int check_output(const json_t *v, const char *at, struct err *e)
     return err_set(e, ERR_INVALID, at, "This must be the name of an output, or null.");
 }
 
-static int check_nodes(const json_t *v, const char *at, struct err *e)
+static int check_bool(const json_t *v, const char *at, struct err *e)
 {
     return json_is_boolean(v) ? 0 : err_set(e, ERR_INVALID, at, "This must be true or false.");
+}
+
+static int check_export(const json_t *v, const char *at, struct err *e)
+{
+    const char *s = json_string_value(v);
+    if (json_is_null(v) || (s && (!strcmp(s, "qdq") || !strcmp(s, "qdq-opset21"))))
+        return 0;
+    return err_set(e, ERR_INVALID, at, "This must be \"qdq\", \"qdq-opset21\" or null.");
 }
 
 static int check_thresholds(const json_t *v, const char *at, struct err *e)
@@ -80,20 +88,28 @@ static int check_debug_mode(const json_t *v, const char *at, struct err *e)
 static const struct option calibrate_options[] = {{"samples", json_null, check_samples},
                                                   {"thresholds", json_null, check_thresholds},
                                                   {"debug_mode", json_null, check_debug_mode},
+                                                  {"export", json_null, check_export},
                                                   {0}};
+static const struct option export_options[] = {{"opset21", json_false, check_bool}, {0}};
 static const struct option evaluate_options[] = {{"samples", json_null, check_samples},
                                                  {"labels", automatic, check_labels_option},
                                                  {"label_output", json_null, check_output},
-                                                 {"nodes", json_false, check_nodes},
+                                                 {"nodes", json_false, check_bool},
                                                  {0}};
+enum kind_trait {
+    K_CALIBRATION_DATA = 1, /* may be given */
+    K_CONFIG = 2,           /* quant_config is {} when it is absent */
+    K_AS_IS = 4,            /* takes a calibrated model as it is: no quant_config */
+    K_NO_DATA = 8
+};
 static const struct kind {
     const char *name;
     const struct option *options;
-    bool calibration_data; /* may be given */
-    bool quant_config;     /* is {} when it is absent */
-} kinds[] = {{"calibrate", calibrate_options, false, true},
-             {"evaluate", evaluate_options, true, false},
-             {"sensitivity", sensitivity_options, false, false}};
+    unsigned traits;
+} kinds[] = {{"calibrate", calibrate_options, K_CONFIG},
+             {"evaluate", evaluate_options, K_CALIBRATION_DATA},
+             {"export", export_options, K_AS_IS | K_NO_DATA},
+             {"sensitivity", sensitivity_options, K_AS_IS}};
 enum { KINDS = sizeof kinds / sizeof *kinds };
 
 static const struct kind *find_kind(const char *name)
@@ -374,16 +390,21 @@ static int resolve(struct server *s, const struct kind *k, const json_t *body, s
     if (resolve_options(k, json_object_get(body, "options"), &options, e))
         return -1;
     json_object_set_new(spec, "options", options);
-    if (!k->calibration_data && json_object_get(body, "calibration_data"))
+    if (!(k->traits & K_NO_DATA) != !!json_object_get(body, "data"))
+        return err_set(e, ERR_INVALID, "/data",
+                       k->traits & K_NO_DATA ? "A job of the kind %s takes no data."
+                                             : "A job of the kind %s needs data.",
+                       k->name);
+    if (!(k->traits & K_CALIBRATION_DATA) && json_object_get(body, "calibration_data"))
         return err_set(e, ERR_INVALID, "/calibration_data",
                        "A job of the kind %s takes \"data\" alone.", k->name);
-    if (k->options == sensitivity_options && json_object_get(body, "quant_config"))
+    if (k->traits & K_AS_IS && json_object_get(body, "quant_config"))
         return err_set(e, ERR_INVALID, "/quant_config",
-                       "A sweep measures a calibrated model as it is.");
+                       "A job of the kind %s takes a calibrated model as it is.", k->name);
     json_t *config = json_object_get(body, "quant_config");
     if (config && !json_is_object(config) && !json_is_string(config) && !json_is_null(config))
         return err_set(e, ERR_INVALID, "/quant_config", "This must be an object or a string.");
-    if (config || k->quant_config)
+    if (config || k->traits & K_CONFIG)
         json_object_set_new(spec, "quant_config", config ? json_incref(config) : json_object());
     int64_t samples = 0, ignored;
     if (resolve_model(s, json_object_get(body, "model"), a, spec, e) ||

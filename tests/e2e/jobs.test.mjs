@@ -102,6 +102,21 @@ test("info tells of every node, and prints HMCT's tables by either name", option
   assert.match(one, /\nThe quantized model output:\n=+\nOutput +Cosine Similarity  L1 Distance  L2 Distance  Chebyshev Distance  \n-+\nscores /);
 });
 
+test("export writes a QDQ model, alone or beside a calibration", options, async () => {
+  const job = await server.succeeded((await server.submit({ ...request, options: { export: "qdq" } })).id);
+  const { calibrated_model_id: model, export: beside } = (await server.expect(200, "GET", `/v1/jobs/${job.id}/results`)).json;
+  const alone = await server.succeeded((await server.submit({ kind: "export", model })).id);
+  const result = (await server.expect(200, "GET", `/v1/jobs/${alone.id}/results`)).json;
+  assert.deepEqual(result, beside);
+  assert.ok(result.types.int8 > 10);
+  const files = await Promise.all([job, alone].map((j) => server.expect(200, "GET", `/v1/jobs/${j.id}/artifacts/qdq_model.onnx`)));
+  assert.deepEqual(files[0].body, files[1].body);
+  assert.ok(files[0].body.includes("DequantizeLinear"));
+  const wrong = [[{ kind: "export", model, data: ids.data }, "/data"], [{ kind: "evaluate", model }, "/data"],
+    [{ kind: "export", model, options: { opset21: 1 } }, "/options/opset21"], [{ ...request, options: { export: "tflite" } }, "/options/export"]];
+  for (const [body, pointer] of wrong) assert.equal((await server.expect(422, "POST", "/v1/jobs", JSON.stringify(body))).json.errors[0].pointer, pointer);
+});
+
 test("evaluating a float model calibrates it first, to the same figures", options, async () => {
   const calibrated = await server.succeeded((await server.submit(request)).id);
   const { calibrated_model_id: model } = (await server.get(`/v1/jobs/${calibrated.id}/results`)).json;

@@ -6,6 +6,7 @@
 #include "common/json.h"
 #include "worker/jobs/calibration.h"
 #include "worker/jobs/dump.h"
+#include "worker/jobs/export.h"
 #include "worker/load/model.h"
 
 #define MODEL_FILE  "calibrated_model.onnx"
@@ -14,11 +15,12 @@
 #define DUMP        "dump_calibration_data"
 
 static const struct json_field options_fields[] = {
-    {"samples", JSON_K_INT, 0, 1, 1e9},     {"thresholds", JSON_K_ARRAY, 0, 1, 1e6}, /* for
-                                                                                        calibration
-                                                                                        type "load"
-                                                                                      */
-    {"debug_mode", JSON_K_STRING, 0, 0, 0}, {"march", JSON_K_STRING, 0, 0, 0},       {0},
+    {"samples", JSON_K_INT, 0, 1, 1e9},
+    {"thresholds", JSON_K_ARRAY, 0, 1, 1e6}, /* for calibration type "load" */
+    {"debug_mode", JSON_K_STRING, 0, 0, 0},
+    {"march", JSON_K_STRING, 0, 0, 0},
+    {"export", JSON_K_STRING, 0, 1, 32},
+    {0},
 };
 
 static const char *out_path(struct job *j, const char *name)
@@ -59,6 +61,19 @@ static int write_data(struct job *j, const struct calibration *c, struct err *e)
     return job_artifact(j, DATA_FILE, "application/x-tar", DATA_FILE, e);
 }
 
+/* Option "export": the QDQ model too. */
+static int write_export(struct job *j, const struct calibration *c, json_t **ret, struct err *e)
+{
+    const char *form = json_str(json_object_get(job_spec(j), "options"), "export", NULL);
+    *ret = json_null();
+    if (!form)
+        return 0;
+    if (strcmp(form, "qdq") && strcmp(form, "qdq-opset21"))
+        return err_set(e, ERR_INVALID, "/options/export",
+                       "This must be \"qdq\" or \"qdq-opset21\", not \"%.40s\".", form);
+    return export_artifact(j, c->plan, !strcmp(form, "qdq-opset21"), ret, e);
+}
+
 static json_t *identity(const struct calibration *c)
 {
     struct digest d;
@@ -73,12 +88,14 @@ static json_t *identity(const struct calibration *c)
 
 static int finish(struct job *j, struct calibration *c, json_t **ret, struct err *e)
 {
-    if (write_model(j, c, e) || write_config(j, c->quant_config, e) || write_data(j, c, e))
+    json_t *export;
+    if (write_model(j, c, e) || write_config(j, c->quant_config, e) || write_data(j, c, e) ||
+        write_export(j, c, &export, e))
         return -1;
-    *ret =
-        json_pack("{s:o, s:O, s:o, s:O, s:O, s:O, s:i}", "model", identity(c), "quant_config",
-                  c->quant_config, "calibrations", calibrations_json(c->plan), "ledger", c->ledger,
-                  "search", c->search, "bias_correction", c->bias, "samples", c->n_samples);
+    *ret = json_pack("{s:o, s:O, s:o, s:O, s:O, s:O, s:i, s:o}", "model", identity(c),
+                     "quant_config", c->quant_config, "calibrations", calibrations_json(c->plan),
+                     "ledger", c->ledger, "search", c->search, "bias_correction", c->bias,
+                     "samples", c->n_samples, "export", export);
     return 0;
 }
 

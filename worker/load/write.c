@@ -11,6 +11,11 @@
 
 enum { WRITTEN_IR_VERSION = 8, HORIZON_VERSION = 1 };
 
+/* The first IR version that goes with an opset of ai.onnx. */
+static const struct {
+    int opset, ir;
+} ir_versions[] = {{23, 11}, {21, 10}, {19, 9}};
+
 struct writer {
     struct arena a; /* messages; what they point to in the graph is not copied */
     const struct graph *g;
@@ -422,12 +427,22 @@ static void put_opsets(struct writer *w, Onnx__ModelProto *m)
         put_opset(w, m, HORIZON, HORIZON_VERSION);
 }
 
+static int ir_version(const struct graph *g)
+{
+    for (int i = 0; i < g->n_opsets; i++)
+        for (size_t k = 0; !*g->opsets[i].domain && k < sizeof ir_versions / sizeof *ir_versions;
+             k++)
+            if (g->opsets[i].version >= ir_versions[k].opset)
+                return ir_versions[k].ir;
+    return WRITTEN_IR_VERSION;
+}
+
 static Onnx__ModelProto *put_model(struct writer *w)
 {
     Onnx__ModelProto *m = arena_alloc(&w->a, sizeof *m);
     onnx__model_proto__init(m);
     m->has_ir_version = 1;
-    m->ir_version = WRITTEN_IR_VERSION;
+    m->ir_version = ir_version(w->g);
     m->producer_name = (char *)"ptqd";
     m->producer_version = (char *)PTQ_VERSION;
     put_opsets(w, m);

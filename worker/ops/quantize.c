@@ -221,4 +221,9 @@ const struct op ops_quantize[] = {
         .note = "to 8 and 16 bit integers"),
     ROW("DequantizeLinear", dequantize, .min_in = 2, .max_in = 3, .attrs = quantize_attrs),
     ROW("DynamicQuantizeLinear", dynamic, .min_in = 1, .max_in = 1, .max_out = 3),
+    {"QuantizeLinear", MSFT, .since = 1, .shape = quantize_shape, .run = quantize_run,
+     .attr_size = sizeof(struct quantize_attr), .min_in = 2, .max_in = 3, .attrs = quantize_attrs,
+     .note = "to 8 and 16 bit integers"},
+    {"DequantizeLinear", MSFT, .since = 1, .shape = dequantize_shape, .run = dequantize_run,
+     .attr_size = sizeof(struct quantize_attr), .min_in = 2, .max_in = 3, .attrs = quantize_attrs},
     {0}};
