@@ -5,7 +5,7 @@ import { execFileSync } from "node:child_process";
 import fs from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
-import { npy } from "../tests/e2e/lib/files.mjs";
+import { defaultModels, nameOf, samplesOf } from "./models.mjs";
 
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "..");
 const build = process.env.PTQ_BUILD;
@@ -18,41 +18,12 @@ const dir = path.join(build, "bench");
 const text = (program, args) => execFileSync(path.join(build, program), args, { env, encoding: "utf8", maxBuffer: 1 << 28, stdio: ["ignore", "pipe", "inherit"] });
 const median = (v) => [...v].sort((a, b) => a - b)[v.length >> 1];
 
-function defaultModels() {
-  const found = [];
-  if (fs.existsSync(collection)) for (const name of fs.readdirSync(collection)) found.push(path.join(collection, name, "model.onnx"));
-  const generated = path.join(dir, "models");
-  if (fs.existsSync(generated)) for (const name of fs.readdirSync(generated)) if (name.endsWith(".onnx")) found.push(path.join(generated, name));
-  return found.filter((file) => fs.existsSync(file)).sort();
-}
-
-// Numbers from -1 to 1 that are the same in every run.
-function noise(count) {
-  let state = 1;
-  return Buffer.from(Float32Array.from({ length: count }, () => (state = (state * 48271) % 2147483647) / 1073741823.5 - 1).buffer);
-}
-// The first calibration sample beside the model, or noise of the model's shape.
-function sampleOf(model, input, folder) {
-  const beside = path.join(path.dirname(model), "calibration_data", input.name);
-  fs.mkdirSync(folder, { recursive: true });
-  const to = path.join(folder, "0.npy");
-  if (fs.existsSync(beside)) {
-    const first = fs.readdirSync(beside).filter((n) => n.endsWith(".npy")).sort((a, b) => parseInt(a) - parseInt(b))[0];
-    fs.copyFileSync(path.join(beside, first), to);
-    return to;
-  }
-  if (input.type !== "float32") throw new Error(`${model}: no sample for input ${input.name} of type ${input.type}`);
-  const shape = input.shape.map((d) => (typeof d === "number" && d > 0 ? d : 1));
-  fs.writeFileSync(to, npy(shape, noise(shape.reduce((a, b) => a * b, 1))));
-  return to;
-}
-
 function prepare(model) {
-  const name = path.basename(model) === "model.onnx" ? path.basename(path.dirname(model)) : path.basename(model, ".onnx");
+  const name = nameOf(model);
   const work = path.join(dir, "forward", name);
   fs.rmSync(work, { recursive: true, force: true });
   const { inputs, outputs } = JSON.parse(text("ptq-worker", ["inspect", model]));
-  const files = inputs.map((input) => [input.name, sampleOf(model, input, path.join(work, "data", encodeURIComponent(input.name)))]);
+  const files = inputs.map((input) => [input.name, samplesOf(model, input, path.join(work, "data", encodeURIComponent(input.name)), 1)[0]]);
   return { name, model, work, files, outputs: outputs.map((o) => o.name), data: path.join(work, "data") };
 }
 
@@ -105,7 +76,7 @@ function measure(model) {
 if (!library) console.log("ONNX Runtime skipped: npm cannot install onnxruntime-node here, or it has no library for this machine");
 console.log(`${kernels}; peak of one core ${peak.toFixed(0)} GFLOP/s; ${rounds} interleaved rounds`);
 line(Object.fromEntries(columns.map((c) => [c, c])));
-const models = process.env.MODELS ? process.env.MODELS.split(/\s+/).filter((m) => m) : defaultModels();
+const models = process.env.MODELS ? process.env.MODELS.split(/\s+/).filter((m) => m) : defaultModels(collection, dir);
 let failed = 0;
 for (const model of models) {
   try {

@@ -1,95 +1,16 @@
 /*
  * ONNX Runtime, timed: `ort LIBRARY MODEL RUNS (INPUT FILE.npy)… -- OUTPUT…` runs the model on one
- * thread with all graph optimizations and prints the median processor time of a run as JSON. The
- * library's C interface is a table of functions whose places never change; those that are used here
- * are named by their place (onnxruntime_c_api.h, version 1).
+ * thread with all graph optimizations and prints the median processor time of a run as JSON.
  */
-#include <dlfcn.h>
-#include <fcntl.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <time.h>
-#include <unistd.h>
+#include "bench/ort_api.h"
 
-#include "worker/load/npy.h"
-
-enum {
-    GET_ERROR_MESSAGE = 2,
-    CREATE_ENV = 3,
-    CREATE_SESSION = 7,
-    RUN = 9,
-    CREATE_SESSION_OPTIONS = 10,
-    SET_OPTIMIZATION = 23,
-    SET_INTRA_OP_THREADS = 24,
-    SET_INTER_OP_THREADS = 25,
-    CREATE_TENSOR_WITH_DATA = 49,
-    CREATE_CPU_MEMORY = 69,
-    RELEASE_VALUE = 96,
-};
-enum { PORTS_MAX = 64, RUNS_MAX = 1000, OPTIMIZE_ALL = 99, LOG_ERRORS = 3, ARENA = 1, DEFAULT = 0 };
-
-struct api_base {
-    void *const *(*get_api)(uint32_t version);
-    const char *(*version)(void);
-};
-static void *const *api;
-
-static void die(const char *what, const char *why)
-{
-    fprintf(stderr, "ort: %s: %s\n", what, why);
-    exit(1);
-}
-
-static void ok(void *status, const char *what)
-{
-    if (status)
-        die(what, ((const char *(*)(void *))api[GET_ERROR_MESSAGE])(status));
-}
-
-/* ONNX's number of the element type. */
-static int onnx_type(enum dtype t)
-{
-    static const int types[] = {[DT_F32] = 1, [DT_I32] = 6, [DT_I64] = 7, [DT_BOOL] = 9};
-    return (size_t)t < sizeof types / sizeof types[0] ? types[t] : 0;
-}
-
-static void *load_value(const char *path, void *memory)
-{
-    typedef void *make(void *, void *, size_t, const int64_t *, size_t, int, void **);
-    struct err e = ERR_INIT;
-    struct tensor t;
-    struct stat st;
-    size_t offset;
-    int fd = open(path, O_RDONLY);
-    if (fd < 0 || fstat(fd, &st))
-        die(path, "cannot be read");
-    void *file = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
-    if (file == MAP_FAILED || npy_parse(file, (size_t)st.st_size, &t, &offset, &e))
-        die(path, e.detail);
-    close(fd);
-    void *value = NULL;
-    ok(((make *)api[CREATE_TENSOR_WITH_DATA])(memory, (char *)file + offset, tensor_bytes(&t),
-                                              t.dims, (size_t)t.rank, onnx_type(t.type), &value),
-       path);
-    return value;
-}
+enum { RUNS_MAX = 1000 };
 
 static void *open_session(const char *model)
 {
-    void *env = NULL, *options = NULL, *session = NULL;
-    ok(((void *(*)(int, const char *, void **))api[CREATE_ENV])(LOG_ERRORS, "bench", &env), "env");
-    ok(((void *(*)(void **))api[CREATE_SESSION_OPTIONS])(&options), "options");
-    typedef void *set(void *, int);
-    ok(((set *)api[SET_OPTIMIZATION])(options, OPTIMIZE_ALL), "optimization");
-    ok(((set *)api[SET_INTRA_OP_THREADS])(options, 1), "threads");
-    ok(((set *)api[SET_INTER_OP_THREADS])(options, 1), "threads");
-    ok(((void *(*)(void *, const char *, void *, void **))api[CREATE_SESSION])(env, model, options,
-                                                                               &session),
-       model);
+    typedef void *create(void *, const char *, void *, void **);
+    void *session = NULL;
+    ok(((create *)api[CREATE_SESSION])(open_env(), model, session_options(1), &session), model);
     return session;
 }
 
@@ -126,13 +47,8 @@ int main(int argc, char **argv)
     static double ms[RUNS_MAX];
     if (argc < 5)
         die("usage", "ort LIBRARY MODEL RUNS (INPUT FILE.npy)... -- OUTPUT...");
-    void *lib = dlopen(argv[1], RTLD_NOW);
-    const struct api_base *(*base)(void) =
-        lib ? (const struct api_base *(*)(void))dlsym(lib, "OrtGetApiBase") : NULL;
-    if (!base || !(api = base()->get_api(1)))
-        die(argv[1], "is no ONNX Runtime");
-    void *memory = NULL;
-    ok(((void *(*)(int, int, void **))api[CREATE_CPU_MEMORY])(ARENA, DEFAULT, &memory), "memory");
+    const struct api_base *base = open_library(argv[1]);
+    void *memory = cpu_memory();
     struct run r = {.session = open_session(argv[2])};
     int runs = atoi(argv[3]), at = 4;
     for (; argv[at] && argv[at + 1] && strcmp(argv[at], "--") && r.n_in < PORTS_MAX; at += 2) {
@@ -148,5 +64,5 @@ int main(int argc, char **argv)
         ms[i] = run_ms(&r);
     qsort(ms, (size_t)runs, sizeof *ms, by_number);
     printf("{\"ms\": %.6f, \"runs\": %d, \"version\": \"%s\"}\n", ms[runs / 2], runs,
-           base()->version());
+           base->version());
 }

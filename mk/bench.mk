@@ -15,3 +15,8 @@ bench-forward: $(programs) $(B)/bench/ort $(B)/bench/peak ## the executor agains
 	$(Q)lib=$(ort_library); ( $(get_peer) ) && [ -e $$lib ] || lib=; \
 	  OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 PTQ_BUILD=$(abspath $(B)) PTQ_MODELS=$(PTQ_MODELS) \
 	  MODELS="$(MODELS)" ORT_LIBRARY=$$lib node bench/forward.mjs
+
+.PHONY: bench-sweep
+bench-sweep: $(programs) $(B)/bench/ort_sweep ## sweeps against naive ones by ONNX Runtime (MODELS, SAMPLES, SECONDS) → build/bench/sweep.jsonl
+	$(Q)lib=$(ort_library); ( $(get_peer) ) && [ -e $$lib ] || lib=; \
+	  PTQ_BUILD=$(abspath $(B)) PTQ_MODELS=$(PTQ_MODELS) MODELS="$(MODELS)" ORT_LIBRARY=$$lib node bench/sweep.mjs
