@@ -82,7 +82,8 @@ $(B)/lib%.a:
 	$(Q)rm -f $@ && ar rcs $@ $^
 
 $(B)/libcommon.a: $(call obj,$(src_common))
-$(B)/libserver.a: $(call obj,$(filter-out $(mains),$(src_server))) $(B)/obj/gen/worker.pb-c.o $(B)/obj/gen/schema_sql.o $(B)/obj/gen/openapi_json.o
+$(B)/libserver.a: $(call obj,$(filter-out $(mains),$(src_server))) $(B)/obj/gen/worker.pb-c.o $(B)/obj/gen/schema_sql.o $(B)/obj/gen/openapi_json.o \
+                 $(B)/obj/gen/profiles_json.o $(B)/obj/gen/quant_config_schema_json.o
 $(B)/libworker.a: $(call obj,$(filter-out $(mains),$(src_worker))) $(patsubst $(B)/gen/%.c,$(B)/obj/gen/%.o,$(gen_proto) $(B)/gen/ops_table.c)
 $(B)/libcli.a: $(call obj,$(filter-out $(mains),$(src_cli)))
 
@@ -123,6 +124,13 @@ $(B)/gen/openapi.json: api/openapi.yaml build/tools/yaml2json
 	$(Q)build/tools/yaml2json $< > $@
 $(B)/gen/openapi_json.c: $(B)/gen/openapi.json scripts/embed
 	$(Q)scripts/embed openapi_json $< > $@
+# What the worker knows of its marches, for the server, which never looks into a march.
+$(B)/gen/profiles.json: $(B)/ptq-worker
+	$(Q)$(B)/ptq-worker profiles > $@
+$(B)/gen/profiles_json.c: $(B)/gen/profiles.json scripts/embed
+	$(Q)scripts/embed profiles_json $< > $@
+$(B)/gen/quant_config_schema_json.c: api/quant_config.schema.json scripts/embed
+	$(Q)scripts/embed quant_config_schema_json $< > $@
 # A tool of the build itself, so never sanitized.
 build/tools/yaml2json: tools/yaml2json.c
 	@mkdir -p $(@D)

@@ -7,6 +7,7 @@
 #include "common/clock.h"
 #include "common/json.h"
 #include "common/sha256.h"
+#include "server/checks.h"
 #include "server/dispatch.h"
 #include "server/job_wait.h"
 #include "server/jobspec.h"
@@ -162,28 +163,68 @@ static int replay(struct req *r, const char *key, const char *request, struct er
     return found;
 }
 
+/* In the request's arena while its quant_config is being checked. */
+struct submission {
+    struct req *req;
+    struct jobspec spec;
+    const char *key, *request;
+};
+
+static void submit(const struct submission *x)
+{
+    struct creating *c = creating_new(x->req);
+    c->spec = x->spec;
+    c->key = x->key;
+    c->request = x->request;
+    c->existing = api_header_has(x->req, "Prefer", "return=existing");
+    change_submit(&c->change);
+}
+
+static void config_checked(void *ctx, const char *text, const struct err *e)
+{
+    const struct submission *x = ctx;
+    (void)text;
+    if (e)
+        reply_problem(x->req, e);
+    else
+        submit(x);
+}
+
+/* A configuration that says something is tried out before the job is taken; {} is always right. */
+static void check_and_submit(struct submission *x)
+{
+    struct err e = ERR_INIT;
+    json_t *spec = json_parse(x->spec.spec, strlen(x->spec.spec), &e);
+    const json_t *config = json_object_get(spec, "quant_config");
+    struct check_question q = {.model = json_object_get(spec, "model"),
+                               .quant_config = config,
+                               .march = json_str(json_object_get(spec, "options"), "march", NULL)};
+    if (e.code != ERR_NONE)
+        reply_problem(x->req, &e);
+    else if (json_is_string(config) || json_object_size(config))
+        check_config(req_server(x->req)->checks, &q, config_checked, x);
+    else
+        submit(x);
+    json_decref(spec);
+}
+
 static void create_job(struct req *r)
 {
     struct err e = ERR_INIT;
     struct server *s = req_server(r);
-    struct jobspec spec;
-    const char *key = req_header(r, "Idempotency-Key"), *request = key ? request_digest(r) : NULL;
+    const char *key = req_header(r, "Idempotency-Key");
+    struct submission *x = arena_alloc(req_arena(r), sizeof *x);
+    *x = (struct submission){.req = r, .key = key, .request = key ? request_digest(r) : NULL};
     if (req_only_query(r, NULL, 0))
         return;
     if (s->draining)
         err_set(&e, ERR_UNAVAILABLE, NULL, "The service is shutting down.");
-    else if (key && replay(r, key, request, &e) == 1)
+    else if (key && replay(r, key, x->request, &e) == 1)
         return;
-    if (e.code != ERR_NONE || jobspec_read(s, req_json(r), req_arena(r), &spec, &e)) {
+    if (e.code != ERR_NONE || jobspec_read(s, req_json(r), req_arena(r), &x->spec, &e))
         reply_problem(r, &e);
-        return;
-    }
-    struct creating *c = creating_new(r);
-    c->spec = spec;
-    c->key = key;
-    c->request = request;
-    c->existing = api_header_has(r, "Prefer", "return=existing");
-    change_submit(&c->change);
+    else
+        check_and_submit(x);
 }
 
 /* ---- read and list ---- */

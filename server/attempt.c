@@ -11,7 +11,7 @@
 #include "server/conf.h"
 #include "server/inputs.h"
 
-enum { LOOSE_EVENTS_MAX = 1000, RATE_AFTER_MS = 1000 };
+enum { LOOSE_EVENTS_MAX = 1000, RATE_AFTER_MS = 1000, JOB_NICE = 10 /* checks come first */ };
 
 static void run_worker(struct attempt *a);
 
@@ -320,7 +320,8 @@ static int try_run(struct attempt *a, struct arena *arena, struct err *e)
     struct run_opts o = {.owner = a->id,
                          .start = &start,
                          .attempt = a->row.attempt,
-                         .limit_ms = conf->job_timeout_s * 1000};
+                         .limit_ms = conf->job_timeout_s * 1000,
+                         .nice = JOB_NICE};
     a->run = run_start(a->server, &o, &calls, a, e);
     return a->run ? 0 : -1;
 }

@@ -13,6 +13,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "server/blobs.h"
+#include "server/checks.h"
 #include "server/conf.h"
 #include "server/db.h"
 #include "server/dispatch.h"
@@ -73,6 +74,7 @@ static int open_all(struct daemon *d, const struct conf *c, struct err *e)
     s->hub = hub_new(s);
     s->inspections = inspections_new(s);
     s->dispatch = dispatch_new(s);
+    s->checks = checks_new(s);
     return 0;
 }
 
@@ -117,6 +119,7 @@ static void close_all(struct daemon *d)
     http_free(s->http);
     dispatch_free(s->dispatch);
     inspections_free(s->inspections);
+    checks_free(s->checks);
     hub_free(s->hub);
     uv_close((uv_handle_t *)&d->term, NULL);
     uv_close((uv_handle_t *)&d->interrupt, NULL);
@@ -127,7 +130,8 @@ static void on_poll(uv_timer_t *t)
 {
     struct daemon *d = t->data;
     struct server *s = &d->server;
-    if (d->http_drained && dispatch_idle(s->dispatch) && inspections_idle(s->inspections)) {
+    if (d->http_drained && dispatch_idle(s->dispatch) && inspections_idle(s->inspections) &&
+        checks_idle(s->checks)) {
         close_all(d);
     } else if (clock_mono_ms() > d->stop_ms + STOP_MS) {
         log_event(LOG_WARN, "ptqd.stop", "Something did not end in time; the next start mends it.");
@@ -152,6 +156,7 @@ static void on_signal(uv_signal_t *sig, int number)
     d->stop_ms = clock_mono_ms();
     dispatch_stop(s->dispatch);
     inspections_stop(s->inspections);
+    checks_stop(s->checks);
     job_waits_end();
     http_drain(s->http, DRAIN_MS, on_drained, d);
     uv_timer_start(&d->poll, on_poll, POLL_MS, POLL_MS);

@@ -29,6 +29,7 @@ enum body_kind {
     BODY_NONE, /* a body is refused */
     BODY_JSON, /* read whole (at most JSON_TEXT_MAX), parsed strictly; any Content-Type or none,
                   so that `curl -d @job.json` works; multipart is refused */
+    BODY_JSON_OR_TEXT, /* as BODY_JSON; but text/…: UTF-8 that req_json() gives as a string */
     BODY_JSON_OR_FILE, /* application/json: as BODY_JSON; anything else: as BODY_FILE */
     BODY_FILE          /* streamed to a temporary file while it is hashed (server/upload.c) */
 };

@@ -16,6 +16,13 @@ static bool is_json_type(const char *type)
            (n > 5 && !strncasecmp(type + n - 5, "+json", 5));
 }
 
+/* Text that is not JSON, where the route takes that too. */
+static bool is_text(const struct req *r)
+{
+    const char *type = req_header(r, "Content-Type");
+    return r->route->body == BODY_JSON_OR_TEXT && type && !strncasecmp(type, "text/", 5);
+}
+
 static int check_type(struct req *r, struct err *e)
 {
     const char *type = req_header(r, "Content-Type"), *coding = req_header(r, "Content-Encoding");
@@ -184,7 +191,9 @@ static void text_end(struct req *r)
     digest_hex(&d, r->text_sha256);
     if (digest_refused(r, r->text_sha256))
         return;
-    r->json = json_parse(text, r->text.len, &e);
+    r->json = is_text(r) ? json_stringn(text, r->text.len) : json_parse(text, r->text.len, &e);
+    if (!r->json)
+        err_set(&e, ERR_BAD_REQUEST, NULL, "The body is not UTF-8.");
     body_forget_text(r);
     if (r->json)
         request_dispatch(r);

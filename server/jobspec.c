@@ -8,6 +8,7 @@
 #include "server/blobs.h"
 #include "server/inputs.h"
 #include "server/jobspec_options.h"
+#include "server/profiles.h"
 #include "server/store.h"
 
 enum { LABELS_MAX = 64, LABEL_MAX = 255, PRIORITY_MAX = 100 };
@@ -85,17 +86,27 @@ static int check_debug_mode(const json_t *v, const char *at, struct err *e)
     return err_set(e, ERR_INVALID, at, "This must be \"dump_calibration_data\", or null.");
 }
 
-static const struct option calibrate_options[] = {{"samples", json_null, check_samples},
-                                                  {"thresholds", json_null, check_thresholds},
-                                                  {"debug_mode", json_null, check_debug_mode},
-                                                  {"export", json_null, check_export},
-                                                  {0}};
+static json_t *default_march(void)
+{
+    return json_string(profiles_default());
+}
+
+static int check_march(const json_t *v, const char *at, struct err *e)
+{
+    if (!json_is_string(v))
+        return err_set(e, ERR_INVALID, at, "This must be the name of a march.");
+    return profiles_check(json_string_value(v), at, e);
+}
+
+static const struct option calibrate_options[] = {
+    {"samples", json_null, check_samples},       {"march", default_march, check_march},
+    {"thresholds", json_null, check_thresholds}, {"debug_mode", json_null, check_debug_mode},
+    {"export", json_null, check_export},         {0}};
 static const struct option export_options[] = {{"opset21", json_false, check_bool}, {0}};
-static const struct option evaluate_options[] = {{"samples", json_null, check_samples},
-                                                 {"labels", automatic, check_labels_option},
-                                                 {"label_output", json_null, check_output},
-                                                 {"nodes", json_false, check_bool},
-                                                 {0}};
+static const struct option evaluate_options[] = {
+    {"samples", json_null, check_samples},      {"march", default_march, check_march},
+    {"labels", automatic, check_labels_option}, {"label_output", json_null, check_output},
+    {"nodes", json_false, check_bool},          {0}};
 enum kind_trait {
     K_CALIBRATION_DATA = 1, /* may be given */
     K_CONFIG = 2,           /* quant_config is {} when it is absent */
@@ -260,11 +271,9 @@ static int model_by_blob(struct server *s, const json_t *given, struct arena *a,
     return 0;
 }
 
-static int resolve_model(struct server *s, const json_t *given, struct arena *a, json_t *spec,
-                         struct err *e)
+static int find_model(struct server *s, const json_t *given, struct arena *a, json_t *model,
+                      struct err *e)
 {
-    json_t *model = json_object();
-    json_object_set_new(spec, "model", model);
     if (json_is_string(given))
         return model_by_id(s, json_string_value(given), a, model, e);
     if (!json_is_object(given))
@@ -272,6 +281,15 @@ static int resolve_model(struct server *s, const json_t *given, struct arena *a,
     if (json_object_get(given, "blob"))
         return model_by_blob(s, given, a, model, e);
     return model_by_job(s, given, a, model, e);
+}
+
+json_t *jobspec_model(struct server *s, const json_t *given, struct arena *a, struct err *e)
+{
+    json_t *model = json_object();
+    if (!find_model(s, given, a, model, e))
+        return model;
+    json_decref(model);
+    return NULL;
 }
 
 static int resolve_data(struct server *s, const json_t *body, const char *key, struct arena *a,
@@ -383,6 +401,13 @@ static const char *spec_digest(struct arena *a, const char *kind, const char *sp
     return arena_strdup(a, hex);
 }
 
+int jobspec_check_config(const json_t *config, struct err *e)
+{
+    if (!config || json_is_object(config) || json_is_string(config) || json_is_null(config))
+        return 0;
+    return err_set(e, ERR_INVALID, "/quant_config", "This must be an object or a string.");
+}
+
 static int resolve(struct server *s, const struct kind *k, const json_t *body, struct arena *a,
                    json_t *spec, struct err *e)
 {
@@ -402,13 +427,16 @@ static int resolve(struct server *s, const struct kind *k, const json_t *body, s
         return err_set(e, ERR_INVALID, "/quant_config",
                        "A job of the kind %s takes a calibrated model as it is.", k->name);
     json_t *config = json_object_get(body, "quant_config");
-    if (config && !json_is_object(config) && !json_is_string(config) && !json_is_null(config))
-        return err_set(e, ERR_INVALID, "/quant_config", "This must be an object or a string.");
+    if (jobspec_check_config(config, e))
+        return -1;
     if (config || k->traits & K_CONFIG)
         json_object_set_new(spec, "quant_config", config ? json_incref(config) : json_object());
     int64_t samples = 0, ignored;
-    if (resolve_model(s, json_object_get(body, "model"), a, spec, e) ||
-        resolve_data(s, body, "data", a, spec, &samples, e) ||
+    json_t *model = jobspec_model(s, json_object_get(body, "model"), a, e);
+    if (!model)
+        return -1;
+    json_object_set_new(spec, "model", model);
+    if (resolve_data(s, body, "data", a, spec, &samples, e) ||
         resolve_data(s, body, "calibration_data", a, spec, &ignored, e))
         return -1;
     return check_sample_count(options, samples, e);

@@ -25,6 +25,13 @@ struct jobspec {
 int jobspec_read(struct server *s, const json_t *body, struct arena *a, struct jobspec *ret,
                  struct err *e);
 
+/* What a request says of a model, an id or an object, as a spec has it: {id, blob, external_data,
+ * …}; a new reference. Errors are at "/model". */
+json_t *jobspec_model(struct server *s, const json_t *given, struct arena *a, struct err *e);
+
+/* Is it of the right kind at all: an object, text in the dialect, or absent? */
+int jobspec_check_config(const json_t *config, struct err *e);
+
 /* Applies a JSON Merge Patch of {labels, priority} to *labels and *priority. */
 int jobspec_patch(const json_t *patch, struct arena *a, const char **labels, int64_t *priority,
                   struct err *e);

@@ -26,6 +26,7 @@ struct worker_opts {
     int64_t hello_ms;     /* until its first message */
     int64_t grace_ms;     /* from TERM to KILL, and from a cancel to TERM */
     uint64_t bytes_max;   /* of all it may say; more is ERR_WORKER_PROTOCOL */
+    int nice;             /* added to the daemon's, so that the daemon comes first */
     int rate_max;         /* messages/s that are read; a faster one waits. 0: any */
 };
 

@@ -437,6 +437,7 @@ static int launch(struct run *r, const struct run_opts *o, struct err *e)
                              .hello_ms = HELLO_MS,
                              .grace_ms = GRACE_MS,
                              .bytes_max = bytes_max,
+                             .nice = o->nice,
                              .rate_max = RATE_MAX};
     if (run_make_dir(r->server, r->owner, e) || make_dir(r->out_dir, e))
         return -1;

@@ -40,6 +40,7 @@ struct run_opts {
     const char *owner;       /* its folder is work/<owner>, the worker's is work/<owner>/out */
     const Ptq__Start *start; /* out_dir is filled in here */
     int64_t attempt, limit_ms;
+    int nice; /* 0: as the daemon */
 };
 
 struct run;

@@ -10,6 +10,7 @@
 #include "common/err.h"
 
 struct blobs;
+struct checks;
 struct conf;
 struct db;
 struct dispatch;
@@ -28,6 +29,7 @@ struct server {
     struct hub *hub;                 /* live event streams: stream.h */
     struct dispatch *dispatch;       /* jobs and their workers: dispatch.h */
     struct inspections *inspections; /* uploads being looked at: inspect.h */
+    struct checks *checks;           /* dry runs of configurations: checks.h */
     uint64_t upload_max;             /* bytes */
     bool draining;                   /* from SIGTERM on: nothing new is begun */
 };

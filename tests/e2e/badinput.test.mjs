@@ -194,11 +194,14 @@ test("a quant_config is refused with the place and the nearest name", options, a
   ];
   for (const [quant_config, at, detail] of wrong) {
     await test(JSON.stringify(quant_config), options, async () => {
-      const answer = await server.post("/v1/jobs", { ...CALIBRATE, model: ids.model, data: ids.data, quant_config });
-      const error = answer.status === 202 ? (await server.ended(answer.json.id)).error : answer.json;
-      assert.equal(error?.status, 422, JSON.stringify(answer.json));
-      assert.match(error.at ?? "", at);
-      if (detail) assert.match(error.detail, detail);
+      for (const text of [false, true]) {
+        const body = { ...CALIBRATE, model: ids.model, data: ids.data, quant_config: text ? JSON.stringify(quant_config) : quant_config };
+        const answer = await server.post("/v1/jobs", body);
+        assert.equal(answer.status, 422, JSON.stringify(answer.json));
+        assert.match(answer.json.errors[0].pointer, at);
+        assert.match(answer.json.errors[0].pointer, /^\/quant_config/);
+        if (detail) assert.match(answer.json.detail, detail);
+      }
     });
   }
 });

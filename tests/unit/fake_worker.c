@@ -368,6 +368,18 @@ static void inspect_data(void)
     say_finish("{\"samples\":8,\"sample_digests\":[\"00\"]}");
 }
 
+/* quant_config.check says how it ends; else it is right. */
+static void check_config(void)
+{
+    const char *how = json_str(json_object_get(spec, "quant_config"), "check", "");
+    if (!strcmp(how, "wrong"))
+        say_failure("invalid", "It is wrong.");
+    else if (!strcmp(how, "killed"))
+        be_killed();
+    else
+        say_finish("{\"ledger\":[]}");
+}
+
 static const struct way {
     const char *name;
     void (*be)(void);
@@ -389,7 +401,8 @@ static const struct way {
             {"survived", be_survived},
             {"liar", be_liar},
             {"inspect-model", inspect_model},
-            {"inspect-data", inspect_data}};
+            {"inspect-data", inspect_data},
+            {"check-config", check_config}};
 
 static void be(const char *name)
 {
@@ -414,5 +427,7 @@ __attribute__((constructor)) static void fake_worker(int argc, char **argv)
     start_message = hear();
     start = start_message->start;
     spec = json_parse(start->spec, strlen(start->spec), &e);
+    if (!strcmp(start->kind, "check-config"))
+        be(start->kind);
     be(json_str(json_object_get(spec, "quant_config"), "fake", start->kind));
 }

@@ -146,14 +146,15 @@ void test_jobspec__the_spec_is_resolved_and_canonical(void)
                              "\"dat_ready\",\"options\":{\"samples\":2},\"priority\":3}",
                              &a);
     CHECK_INT(e.code, ERR_NONE);
-    CHECK_STR(
-        a.spec,
-        "{\"data\":\"dat_ready\",\"model\":{\"blob\":\"sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
-        "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"external_data\":[],\"id\":\"mdl_ready\"},"
-        "\"options\":{\"label_output\":null,\"labels\":\"auto\",\"nodes\":false,\"samples\":2}}");
+    CHECK_STR(a.spec,
+              "{\"data\":\"dat_ready\",\"model\":{\"blob\":\"sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+              "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"external_data\":[],\"id\":\"mdl_ready\"},"
+              "\"options\":{\"label_output\":null,\"labels\":\"auto\",\"march\":\"nash-e\","
+              "\"nodes\":false,\"samples\":2}}");
     CHECK_INT(a.priority, 3);
     CHECK_STR(a.labels, "{}");
-    read_body("{\"data\":\"dat_ready\",\"options\":{\"labels\":\"auto\",\"nodes\":false,"
+    read_body("{\"data\":\"dat_ready\",\"options\":{\"labels\":\"auto\",\"march\":\"nash-e\","
+              "\"nodes\":false,"
               "\"samples\":2},\"model\":"
               "\"mdl_ready\",\"kind\":\"evaluate\",\"labels\":{\"x\":\"y\"}}",
               &b);

@@ -28,6 +28,7 @@ static const char help[] =
     "  ptq-worker edit MODEL EDITS OUT    change calibrations: EDITS is [{\"select\", \"set\"}, "
     "…]\n"
     "  ptq-worker operators               the operators that models may have\n"
+    "  ptq-worker profiles                what each march allows, as JSON\n"
     "  ptq-worker --pipe                  speak frames with ptqd on standard input and output\n"
     "\n"
     "A job file names its kind, a model, data, and what to do:\n"
@@ -97,6 +98,16 @@ static int show_operators(void)
     for (const struct op *const *f = op_families; *f; f++)
         for (const struct op *op = *f; op->type; op++)
             show_op(op);
+    return 0;
+}
+
+static int show_profiles(void)
+{
+    json_t *all = marches_json();
+    char *text = json_dumps(all, JSON_INDENT(1) | JSON_SORT_KEYS);
+    puts(text);
+    free(text);
+    json_decref(all);
     return 0;
 }
 
@@ -269,6 +280,8 @@ int main(int argc, char **argv)
         return usage("Nothing to do", NULL);
     if (!a.pipe && a.n == 1 && !strcmp(a.words[0], "operators"))
         return show_operators();
+    if (!a.pipe && a.n == 1 && !strcmp(a.words[0], "profiles"))
+        return show_profiles();
     one_thread(argv);
     signal(SIGPIPE, SIG_IGN);
     log_init("ptq-worker", LOG_INFO);

@@ -1,5 +1,6 @@
 #include "worker/quant/config.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "common/json.h"
@@ -149,8 +150,10 @@ static json_t *source_of(const json_t *v, const char *pointer, json_t *warnings,
     if (!json_is_string(v))
         return json_deep_copy(v);
     json_t *o = dialect_parse(json_string_value(v), json_string_length(v), warnings, e);
-    if (!o)
-        err_in(e, pointer);
+    if (!o) { /* the request's own JSON was well formed: this is a value that will not do */
+        e->code = ERR_INVALID;
+        snprintf(e->at, sizeof e->at, "%s", pointer);
+    }
     return o;
 }
 

@@ -8,6 +8,7 @@
 
 #include <jansson.h>
 
+#include "common/json.h"
 #include "worker/quant/march.h"
 #include "worker/quant/metrics.h"
 #include "worker/quant/plan.h"
@@ -119,6 +120,13 @@ int config_model(struct config_ctx *x, const json_t *o, const char *at);
 int config_ops(struct config_ctx *x, const json_t *o, const char *at);
 int config_subgraphs(struct config_ctx *x, const json_t *o, const char *at);
 int config_nodes(struct config_ctx *x, const json_t *o, const char *at);
+/* The keys that objects of a configuration may have, as api/quant_config.schema.json has them:
+ * `place` is the way to the object, a name of the user's own is *. Closed by an empty row. */
+struct config_keys {
+    const char *place;
+    const struct json_field *fields;
+};
+extern const struct config_keys config_model_keys[], config_nodes_keys[];
 /* "input3" or "InputType3" gives 3, else -1. */
 int config_input_number(const char *key);
 /* A qtype's name at that place. */

@@ -481,3 +481,16 @@ int config_model(struct config_ctx *x, const json_t *o, const char *at)
     const json_t *weight = json_object_get(o, "weight");
     return weight ? parse_weight(x, weight, config_at(x, at, "weight")) : 0;
 }
+
+const struct config_keys config_model_keys[] = {
+    {"model_config", model_fields},
+    {"model_config/activation", activation_fields},
+    {"model_config/weight", weight_fields},
+    {"model_config/weight/bias_correction", bias_fields},
+    {"model_config/search", both_fields},
+    {"model_config/search/layer", layer_fields},
+    {"model_config/layerwise_search", layer_fields},
+    {"model_config/search/model", search_fields},
+    {"model_config/modelwise_search", search_fields},
+    {0},
+};

@@ -97,6 +97,14 @@ static int parse_whole(struct config_ctx *x, int node, int input, enum level lev
     return 0;
 }
 
+/* Beside inputN and InputTypeN. */
+static const struct json_field node_fields[] = {
+    {"qtype", JSON_K_STRING, 0, 0, 0},
+    {"OutputType", JSON_K_STRING, 0, 0, 0},
+    {"ON", JSON_K_STRING, 0, 0, 0},
+    {0},
+};
+
 static int parse_node_key(struct config_ctx *x, int node, const char *key, const json_t *v,
                           const char *at)
 {
@@ -285,3 +293,10 @@ int config_subgraphs(struct config_ctx *x, const json_t *o, const char *at)
     }
     return 0;
 }
+
+const struct config_keys config_nodes_keys[] = {
+    {"op_config/*", op_fields},
+    {"subgraph_config/*", subgraph_fields},
+    {"node_config/*", node_fields},
+    {0},
+};

@@ -6,6 +6,8 @@
 #ifndef PTQ_WORKER_QUANT_MARCH_H
 #define PTQ_WORKER_QUANT_MARCH_H
 
+#include <jansson.h>
+
 #include "worker/quant/plan.h"
 
 enum { MARCH_OUT = -1, MARCH_REST = -2 /* every input without a row of its own */ };
@@ -42,6 +44,7 @@ struct march {
     const struct march_row *rows;   /* closed by an empty row */
     const struct march_note *notes; /* closed by an empty row */
     int max_ports, max_rank;        /* of a graph's inputs and outputs; of a tensor */
+    const char *text;               /* one sentence, for people */
 };
 extern const struct march march_nash_e, march_nash_m;
 extern const struct march *const marches[]; /* closed by NULL; the first is the default */
@@ -54,6 +57,8 @@ const struct march_row *march_row(const struct march *m, const struct graph *g,
 /* What the ledger says when the node's input 0 has that type, or NULL. */
 const struct march_note *march_note(const struct march *m, const struct graph *g,
                                     const struct node *n, enum qtype q);
+/* All marches with their tables, as GET /v1/profiles/{march} shows them: an array. */
+json_t *marches_json(void);
 /* Nodes that run on the CPU: ret has one flag a node. */
 void march_off_device(const struct march *m, const struct graph *g, bool *ret);
 

@@ -4,4 +4,5 @@
 static const struct march_row rows[] = {NASH_ROWS("nash-m"){0}};
 static const struct march_note notes[] = {NASH_NOTES("nash-m"){0}};
 
-const struct march march_nash_m = {"nash-m", rows, notes, 512, 10};
+const struct march march_nash_m = {
+    "nash-m", rows, notes, 512, 10, "int8 and int16 features, int8 weights: the rules of nash-e."};
