@@ -18,6 +18,7 @@ test: setup-test ## all that must pass before a change lands, under ten minutes
 	  "headers" "$(part) check-headers" \
 	  "OpenAPI" "$(part) lint-api" \
 	  "unit tests" "$(part) unit" \
+	  "unit tests on older processors" "$(part) unit-levels" \
 	  "ONNX's node tests" "$(part) conformance" \
 	  "layers" "$(part) check-layers" \
 	  "unit tests, sanitized" "$(part) SAN=1 unit" \
@@ -41,6 +42,21 @@ unit-long: $(B)/unit-tests
 unit: $(B)/unit-tests ## the unit tests (T=text: those whose name holds it; SAN=1: sanitized)
 	$(Q)$(unit_env) $< $(T)
 
+# The same objects on older processors: what dispatches by instruction set takes the lower levels.
+level_tests := backend__ fast__ unary__ binary__ reduce__ resize__ norm__ fakequant__ metrics__ exec__
+on_baseline := PTQ_LEVEL=baseline ONEDNN_MAX_CPU_ISA=SSE41 DNNL_MAX_CPU_ISA=SSE41 OPENBLAS_CORETYPE=Nehalem
+on_avx2     := PTQ_LEVEL=x86-64-v3 ONEDNN_MAX_CPU_ISA=AVX2 DNNL_MAX_CPU_ISA=AVX2 OPENBLAS_CORETYPE=Haswell
+.PHONY: unit-levels unit-baseline unit-avx2
+unit-levels: $(B)/unit-tests-1 $(B)/unit-tests-3 ## the kernels' tests without AVX-512, and without AVX2
+	$(Q)scripts/tally "x86-64" "$(part) unit-baseline" "AVX2" "$(part) unit-avx2"
+unit-baseline: $(B)/unit-tests-1
+	$(Q)$(unit_env) $(on_baseline) $< $(level_tests)
+unit-avx2: $(B)/unit-tests-3
+	$(Q)$(unit_env) $(on_avx2) $< $(level_tests)
+$(B)/obj/tests/cpu_level_%.o: tests/cpu_level.c
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -DCPU_LEVEL=$* -c $< -o $@
+
 # Changes only when a file comes or goes.
 $(B)/gen/tests.list: FORCE
 	@mkdir -p $(@D)
@@ -55,6 +71,10 @@ $(B)/gen/tests_table.c: $(obj_unit) $(B)/gen/tests.list mk/test.mk
 	  echo 'const struct test_row test_table[] = {'; \
 	  sed 's/test_\(.*\)/    {"\1", test_\1},/' $@.names; echo '    {0}};'; } > $@
 
-$(B)/unit-tests: $(obj_unit) $(call obj,tests/runner.c tests/checks.c) $(B)/obj/gen/tests_table.o \
-                 $(B)/libworker.a $(B)/libserver.a $(B)/libcli.a $(B)/libcommon.a
-	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(libs_worker) $(libs_server) $(libs_cli) $(libs_common)
+parts_unit := $(obj_unit) $(call obj,tests/runner.c tests/checks.c) $(B)/obj/gen/tests_table.o \
+              $(B)/libworker.a $(B)/libserver.a $(B)/libcli.a $(B)/libcommon.a
+libs_unit   = $(libs_worker) $(libs_server) $(libs_cli) $(libs_common)
+$(B)/unit-tests: $(parts_unit)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(libs_unit)
+$(B)/unit-tests-%: $(B)/obj/tests/cpu_level_%.o $(parts_unit)
+	$(Q)$(CC) $(LDFLAGS) -Wl,--wrap=__cpu_indicator_init -o $@ $^ $(libs_unit)

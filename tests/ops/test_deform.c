@@ -42,6 +42,72 @@ void test_deform_conv__offset_groups_move_channels_apart(void)
     CHECK_FLOATS(&r.out[0], 1e-5, 21, 12);
 }
 
+/* A pixel, 0 outside of the image. */
+static double pixel(const struct tensor *x, int64_t n, int64_t c, int64_t row, int64_t col)
+{
+    const int64_t *d = x->dims;
+    bool inside = row >= 0 && row < d[2] && col >= 0 && col < d[3];
+    return inside ? tensor_num(x, ((n * d[1] + c) * d[2] + row) * d[3] + col) : 0;
+}
+
+static double between_pixels(const struct tensor *x, int64_t n, int64_t c, double row, double col)
+{
+    double r = floor(row), q = floor(col), down = row - r, right = col - q;
+    int64_t i = (int64_t)r, j = (int64_t)q;
+    double upper = pixel(x, n, c, i, j) * (1 - right) + pixel(x, n, c, i, j + 1) * right;
+    double lower = pixel(x, n, c, i + 1, j) * (1 - right) + pixel(x, n, c, i + 1, j + 1) * right;
+    return upper * (1 - down) + lower * down;
+}
+
+/* Element [n, field, i, j] of offsets or masks. */
+static double field_at(const struct tensor *t, int64_t n, int64_t field, int64_t i, int64_t j)
+{
+    const int64_t *d = t->dims;
+    return tensor_num(t, ((n * d[1] + field) * d[2] + i) * d[3] + j);
+}
+
+enum { GROUPS = 2, FIELDS = 3 /* offset groups */, STRIDE = 2, DILATION = 2, PAD = 1 };
+
+/* One output by the definition (DeformConv-19), in double. */
+static double deformed(const struct tensor *x, const struct tensor *w, const struct tensor *offset,
+                       const struct tensor *mask, int64_t n, int64_t o, int64_t i, int64_t j)
+{
+    int64_t each = w->dims[1], taps = w->dims[2] * w->dims[3], channels = x->dims[1];
+    int64_t first = o / (w->dims[0] / GROUPS) * each;
+    double sum = 0;
+    for (int64_t c = 0; c < each; c++)
+        for (int64_t k = 0; k < taps; k++) {
+            int64_t field = (first + c) / (channels / FIELDS) * taps + k;
+            double row = (double)(i * STRIDE - PAD + k / w->dims[3] * DILATION) +
+                         field_at(offset, n, 2 * field, i, j);
+            double col = (double)(j * STRIDE - PAD + k % w->dims[3] * DILATION) +
+                         field_at(offset, n, 2 * field + 1, i, j);
+            sum += tensor_num(w, (o * each + c) * taps + k) * field_at(mask, n, field, i, j) *
+                   between_pixels(x, n, first + c, row, col);
+        }
+    return sum;
+}
+
+void test_deform_conv__agrees_with_its_definition_in_double(void)
+{
+    struct attr *a = ATTRS(AT_I("group", GROUPS), AT_I("offset_group", FIELDS),
+                           AT_INTS("strides", STRIDE, STRIDE), AT_INTS("pads", PAD, PAD, PAD, PAD),
+                           AT_INTS("dilations", DILATION, DILATION));
+    struct tensor *x = tensor_random(DT_F32, DIMS(2, 6, 9, 8), 1),
+                  *w = tensor_random(DT_F32, DIMS(4, 3, 2, 3), 2),
+                  *b = tensor_random(DT_F32, DIMS(4), 3),
+                  *offset = tensor_random(DT_F32, DIMS(2, 36, 5, 3), 4),
+                  *mask = tensor_random(DT_F32, DIMS(2, 18, 5, 3), 5);
+    struct run r = run_op("DeformConv", 22, a, 1, x, w, offset, b, mask);
+    CHECK_OK(r.rc, r.e);
+    check_shape(&r.out[0], DT_F32, DIMS(2, 4, 5, 3));
+    for (int64_t k = 0; k < tensor_count(&r.out[0]); k++) {
+        int64_t j = k % 3, i = k / 3 % 5, o = k / 15 % 4, n = k / 60;
+        double want = deformed(x, w, offset, mask, n, o, i, j) + tensor_num(b, o);
+        CHECK_NEAR(tensor_num(&r.out[0], k), want, 1e-4);
+    }
+}
+
 void test_deform_conv__bears_wild_offsets(void)
 {
     struct tensor *x = tensor_random(DT_F32, DIMS(1, 1, 2, 2), 1);

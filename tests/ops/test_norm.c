@@ -91,3 +91,26 @@ void test_norm__refuses_parameters_of_other_lengths(void)
     CHECK_INT(run_op("LayerNormalization", 17, NULL, 1, x, a).rc, -1);
     CHECK_INT(run_op("Softmax", 13, ATTRS(AT_I("axis", 3)), 1, x).rc, -1);
 }
+
+void test_norm__old_softmax_takes_either_layout(void)
+{
+    for (int axis = 0; axis < 4; axis++) {
+        const struct attr *a = ATTRS(AT_I("axis", axis));
+        CHECK_LAYOUTS("Softmax", 11, a, 1, tensor_random(DT_F32, DIMS(2, 5, 3, 4), 1));
+        CHECK_LAYOUTS("LogSoftmax", 7, a, 1, tensor_random(DT_F32, DIMS(2, 17, 3, 4), 2));
+    }
+}
+
+void test_norm__batch_takes_a_statistic_an_element(void)
+{
+    struct tensor *x = tensor_shaped(FLOATS(1, 2, 3, 4), DIMS(2, 1, 2)),
+                  *one = tensor_shaped(FLOATS(1, 1), DIMS(1, 2)),
+                  *mean = tensor_shaped(FLOATS(1, 2), DIMS(1, 2));
+    const struct attr *a = ATTRS(AT_I("spatial", 0), AT_F("epsilon", 0));
+    struct run r = run_op("BatchNormalization", 7, a, 1, x, one, mean, mean, one);
+    CHECK_OK(r.rc, r.e);
+    CHECK_FLOATS(&r.out[0], 1e-6, 1, 2, 3, 4);
+    r = run_op("BatchNormalization", 8, a, 1, x, one, one, mean, one);
+    CHECK_OK(r.rc, r.e);
+    CHECK_FLOATS(&r.out[0], 1e-6, 1, 1, 3, 3);
+}

@@ -1,4 +1,6 @@
 #include "tests/ops/run_op.h"
+#include "tests/unit/mini.h"
+#include "worker/exec/exec.h"
 
 #define IMAGE(...) tensor_shaped(FLOATS(__VA_ARGS__), DIMS(1, 1, 2, 2))
 
@@ -100,4 +102,24 @@ void test_resize__refuses_absurd_scales(void)
     CHECK_INT(run_op("Resize", 13, NULL, 1, x, NULL, FLOATS(1, 1)).rc, -1);
     CHECK_INT(run_op("Resize", 13, NULL, 1, x, NULL, NULL, NULL).rc, -1);
     CHECK_INT(run_op("Resize", 13, NULL, 1, x, NULL, NULL, INTS(1, 1, -4, 2)).rc, -1);
+}
+
+void test_resize__a_region_may_be_computed(void)
+{
+    struct arena a = ARENA_INIT;
+    struct graph *g =
+        mini_graph(&a, "input x 1,1,3,3\ninput half 8\nints sizes 4 1 1 1 1\nconst none 0\n"
+                       "add Add half,half -> roi\n"
+                       "crop Resize x,roi,none,sizes -> y mode=linear "
+                       "coordinate_transformation_mode=tf_crop_and_resize\n"
+                       "output y\n");
+    struct tensor in[] = {*tensor_shaped(FLOATS(0, 1, 2, 3, 4, 5, 6, 7, 8), DIMS(1, 1, 3, 3)),
+                          *FLOATS(0, 0, 0.5f, 0.25f, 0.5f, 0.5f, 0.5f, 0.25f)};
+    struct exec *x;
+    struct err e = ERR_INIT;
+    CHECK_OK(exec_new(g, in, NULL, &x, &e), e);
+    CHECK_OK(exec_run(x, in, NULL, NULL, &e), e);
+    CHECK_FLOATS(exec_output(x, 0), 1e-6, 7); /* the last row's middle */
+    exec_free(x);
+    arena_done(&a);
 }

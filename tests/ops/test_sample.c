@@ -60,3 +60,15 @@ void test_sample__roi_align_averages(void)
             .rc,
         -1);
 }
+
+void test_sample__takes_integers(void)
+{
+    struct tensor *x = tensor_shaped(INTS(1, 2, 3, 4), DIMS(1, 1, 2, 2));
+    struct tensor *at = tensor_shaped(FLOATS(-0.5f, -0.5f, 0, 0.5f), DIMS(1, 1, 2, 2));
+    struct run r = run_op("GridSample", 20, ATTRS(AT_S("mode", "nearest")), 1, x, at);
+    CHECK_OK(r.rc, r.e);
+    CHECK_INTS(&r.out[0], 1, 3);
+    r = run_op("GridSample", 20, NULL, 1, x, at);
+    CHECK_OK(r.rc, r.e);
+    CHECK_INTS(&r.out[0], 1, 3);
+}

@@ -174,3 +174,10 @@ void test_unary__layouts_do_not_matter(void)
     for (int i = 0; i < 6; i++)
         CHECK_LAYOUTS(ops[i], 13, NULL, 1, x);
 }
+
+void test_unary__erf_takes_integers(void)
+{
+    struct run r = run_op("Erf", 13, NULL, 1, INTS(-9, 0, 1, 9));
+    CHECK_OK(r.rc, r.e);
+    CHECK_INTS(&r.out[0], -1, 0, 0, 1);
+}

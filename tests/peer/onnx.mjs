@@ -79,12 +79,15 @@ export const encodeTensor = (t, name = '') =>
 export const F = (v) => ({ float: v });
 export const Fs = (...v) => ({ floats: v });
 export const T = (type, dims, values) => ({ tensor: tensor(type, dims, values) });
+/** A sparse tensor: the values at linear indices. */
+export const S = (type, dims, values, indices) => ({ sparse: { dims, values: tensor(type, [values.length], values), indices: tensor('i64', [indices.length], indices) } });
 export const G = (graph) => ({ graph });
 
 const kinds = [
   { id: 1, is: (v) => v.float !== undefined, body: (v) => float(2, v.float) },
   { id: 6, is: (v) => v.floats !== undefined, body: (v) => v.floats.map((x) => float(7, x)) },
   { id: 4, is: (v) => v.tensor !== undefined, body: (v) => bytes(5, encodeTensor(v.tensor)) },
+  { id: 11, is: (v) => v.sparse !== undefined, body: ({ sparse: s }) => bytes(22, join(bytes(1, encodeTensor(s.values)), bytes(2, encodeTensor(s.indices)), s.dims.map((d) => number(3, d)))) },
   { id: 5, is: (v) => v.graph !== undefined, body: (v) => bytes(6, encodeGraph(v.graph)) },
   { id: 3, is: (v) => typeof v === 'string', body: (v) => bytes(4, v) },
   { id: 8, is: (v) => Array.isArray(v) && typeof v[0] === 'string', body: (v) => v.map((x) => bytes(9, x)) },

@@ -327,3 +327,16 @@ void test_backend__an_unknown_name_is_refused_with_the_known_ones(void)
     CHECK_INT(e.code, ERR_INVALID);
     CHECK(strstr(e.detail, "openblas, plain") != NULL);
 }
+
+/* PTQ_LEVEL: what the program was linked for (tests/cpu_level.c). */
+void test_backend__the_profile_tells_the_instruction_set(void);
+void test_backend__the_profile_tells_the_instruction_set(void)
+{
+    const char *level = getenv("PTQ_LEVEL"), *profile = engine_profile(backend_at(0));
+    const char *last = strrchr(profile, ' ');
+    CHECK(last != NULL);
+    if (level)
+        CHECK_STR(last + 1, level);
+    CHECK(!strcmp(last + 1, "baseline") || !strcmp(last + 1, "x86-64-v3") ||
+          !strcmp(last + 1, "x86-64-v4"));
+}

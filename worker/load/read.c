@@ -50,89 +50,6 @@ int read_opsets(struct reader *r, Onnx__OperatorSetIdProto **p, size_t n, const 
     return 0;
 }
 
-/* ---- attributes ---- */
-
-/* Files of IR version 1 and 2 do not say the type: it is that of the field in use. */
-static int attr_type(const Onnx__AttributeProto *p)
-{
-    if (p->has_type && p->type)
-        return p->type;
-    return p->has_f       ? ATTR_FLOAT
-           : p->has_i     ? ATTR_INT
-           : p->has_s     ? ATTR_STRING
-           : p->t         ? ATTR_TENSOR
-           : p->g         ? ATTR_GRAPH
-           : p->n_floats  ? ATTR_FLOATS
-           : p->n_strings ? ATTR_STRINGS
-                          : ATTR_INTS;
-}
-
-static int read_attr_tensor(struct reader *r, const Onnx__AttributeProto *p, struct attr *ret)
-{
-    struct tensor *t = arena_alloc(r->arena, sizeof *t);
-    ret->t = t;
-    if (!p->t)
-        return err_set(r->e, ERR_BAD_MODEL, "", "The attribute \"%.200s\" has no tensor.",
-                       ret->name);
-    return read_tensor(r, p->t, ret->name, t);
-}
-
-static int read_attr_graph(struct reader *r, const Onnx__AttributeProto *p, struct build *b,
-                           struct attr *ret)
-{
-    struct graph *g;
-    if (!p->g)
-        return err_set(r->e, ERR_BAD_MODEL, "", "The attribute \"%.200s\" has no graph.",
-                       ret->name);
-    if (read_graph(r, p->g, b, &g))
-        return -1;
-    ret->g = g;
-    return 0;
-}
-
-static int read_attr_strings(struct reader *r, const Onnx__AttributeProto *p, struct attr *ret)
-{
-    const char **list = arena_array(r->arena, p->n_strings + 1, sizeof *list);
-    ret->n = p->n_strings;
-    ret->strings = list;
-    for (size_t i = 0; i < p->n_strings; i++)
-        if (read_text(r, &p->strings[i], &list[i]))
-            return -1;
-    return 0;
-}
-
-static int read_attr(struct reader *r, const Onnx__AttributeProto *p, struct build *b,
-                     struct attr *ret)
-{
-    *ret = (struct attr){.name = own(r, p->name), .type = (enum attr_type)attr_type(p), .n = 1};
-    switch (ret->type) {
-    case ATTR_FLOAT:
-        ret->f = p->f;
-        return 0;
-    case ATTR_INT:
-        ret->i = p->i;
-        return 0;
-    case ATTR_STRING:
-        return read_text(r, &p->s, &ret->s);
-    case ATTR_TENSOR:
-        return read_attr_tensor(r, p, ret);
-    case ATTR_GRAPH:
-        return read_attr_graph(r, p, b, ret);
-    case ATTR_FLOATS:
-        ret->n = p->n_floats;
-        ret->floats = arena_copy(r->arena, p->floats, p->n_floats * sizeof *p->floats);
-        return 0;
-    case ATTR_INTS:
-        ret->n = p->n_ints;
-        ret->ints = arena_copy(r->arena, p->ints, p->n_ints * sizeof *p->ints);
-        return 0;
-    case ATTR_STRINGS:
-        return read_attr_strings(r, p, ret);
-    }
-    return err_set(r->e, ERR_UNSUPPORTED, "", "The attribute \"%.200s\" has type %d.", ret->name,
-                   ret->type);
-}
-
 /* ---- nodes ---- */
 
 static const char *domain_of(struct reader *r, const char *domain)
@@ -457,20 +374,36 @@ static int read_outputs(struct reader *r, const Onnx__GraphProto *p, struct buil
     return 0;
 }
 
+/* The constant of this name, to be filled. */
+static struct tensor *new_constant(struct reader *r, struct build *b, const char *name, size_t i)
+{
+    int v = build_value(b, own(r, function_name(r, name)));
+    if (v < 0) {
+        err_set(r->e, ERR_BAD_MODEL, "", "Initializer %zu has no name.", i);
+        return NULL;
+    }
+    struct build_value *to = &b->values[v];
+    if (to->is_const) {
+        err_set(r->e, ERR_BAD_MODEL, to->name, "Two initializers have this name.");
+        return NULL;
+    }
+    to->is_const = true;
+    return &to->type;
+}
+
 static int read_initializers(struct reader *r, const Onnx__GraphProto *p, struct build *b)
 {
-    if (p->n_sparse_initializer)
-        return err_set(r->e, ERR_UNSUPPORTED, "", "Sparse initializers are not read.");
     for (size_t i = 0; i < p->n_initializer; i++) {
-        int v = build_value(b, own(r, function_name(r, p->initializer[i]->name)));
-        if (v < 0)
-            return err_set(r->e, ERR_BAD_MODEL, "", "Initializer %zu has no name.", i);
-        struct build_value *to = &b->values[v];
-        if (to->is_const)
-            return err_set(r->e, ERR_BAD_MODEL, to->name, "Two initializers have this name.");
-        if (read_tensor(r, p->initializer[i], to->name, &to->type))
+        struct tensor *to = new_constant(r, b, p->initializer[i]->name, i);
+        if (!to || read_tensor(r, p->initializer[i], own(r, p->initializer[i]->name), to))
             return -1;
-        to->is_const = true;
+    }
+    for (size_t i = 0; i < p->n_sparse_initializer; i++) {
+        const Onnx__SparseTensorProto *sparse = p->sparse_initializer[i];
+        const char *name = sparse->values ? sparse->values->name : NULL;
+        struct tensor *to = new_constant(r, b, name, i);
+        if (!to || read_sparse(r, sparse, own(r, name), to))
+            return -1;
     }
     return 0;
 }

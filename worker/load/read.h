@@ -40,8 +40,14 @@ int read_opsets(struct reader *r, Onnx__OperatorSetIdProto **p, size_t n, const 
  * copy in the arena; never NULL. ERR_UNSUPPORTED for element types without a dtype. */
 int read_tensor(struct reader *r, const Onnx__TensorProto *p, const char *name, struct tensor *ret);
 
+/* A sparse constant as a dense one, in the arena. */
+int read_sparse(struct reader *r, const Onnx__SparseTensorProto *p, const char *name,
+                struct tensor *ret);
+
 /* Text for the arena; ERR_BAD_MODEL if there is a zero byte in it. */
 int read_text(struct reader *r, const ProtobufCBinaryData *p, const char **ret);
+
+int read_attr(struct reader *r, const Onnx__AttributeProto *p, struct build *b, struct attr *ret);
 
 /* parent NULL: the main graph. */
 int read_graph(struct reader *r, const Onnx__GraphProto *p, struct build *parent,

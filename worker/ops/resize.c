@@ -203,16 +203,17 @@ struct plan {
     bool direct;                              /* from the input, into the output */
 };
 
+/* A region that is computed is there when the node runs; the room does not depend on it. */
 static int roi_of(const struct op_ctx *c, struct plan *p, struct err *e)
 {
     int axes[TENSOR_RANK_MAX], n;
-    double v[2 * TENSOR_RANK_MAX];
+    double v[2 * TENSOR_RANK_MAX] = {0};
     if (p->how.coordinate != C_TF_CROP || named_axes(c, axes, &n, e))
         return p->how.coordinate == C_TF_CROP ? -1 : 0;
     const struct tensor *t = c->n_in > 1 ? c->in[1] : NULL;
-    if (!t || t->rank != 1 || t->dims[0] != 2 * n || !t->data)
-        return op_bad(c, 1, e, "tf_crop_and_resize needs %d constant numbers here", 2 * n);
-    for (int k = 0; k < 2 * n; k++)
+    if (!t || t->rank != 1 || t->dims[0] != 2 * n)
+        return op_bad(c, 1, e, "tf_crop_and_resize needs %d numbers here", 2 * n);
+    for (int k = 0; t->data && k < 2 * n; k++)
         v[k] = tensor_num(t, k);
     for (int m = 0; m < c->in[0]->rank; m++)
         for (int k = 0; k < n; k++)

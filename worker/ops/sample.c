@@ -149,6 +149,23 @@ static void taps_of(const struct sampler *s, const double *grid, struct taps *re
     }
 DTYPES_FLOAT(BLEND)
 
+/* Integers and bool: as double, then cut to whole numbers. */
+static void blend_whole(enum dtype t, const struct taps *taps, const char *from, char *to,
+                        int64_t channels)
+{
+    int64_t size = (int64_t)dtype_size(t);
+    for (int64_t c = 0; c < channels; c++) {
+        double sum = 0, x;
+        for (int k = 0; k < taps->n; k++) {
+            if (taps->pixel[k] < 0)
+                continue;
+            row_loader(t)(1, from + (taps->pixel[k] * channels + c) * size, 1, &x);
+            sum += taps->weight[k] * x;
+        }
+        row_storer(t)(1, &sum, to + c * size, 1);
+    }
+}
+
 static void (*const blends[DT_COUNT])(const struct taps *, const char *, char *, int64_t) = {
     [DT_F32] = blend_f32, [DT_F64] = blend_f64, [DT_F16] = blend_f16};
 
@@ -182,7 +199,7 @@ static int sample_shape(struct op_ctx *c, struct err *e)
 {
     struct sampler s;
     int64_t dims[TENSOR_RANK_MAX];
-    if (op_need(c, 2, e) || op_takes_float(c, 0, e) || op_takes_float(c, 1, e))
+    if (op_need(c, 2, e) || op_takes_float(c, 1, e))
         return -1;
     const struct tensor *x = c->in[0], *g = c->in[1];
     if (x->rank < 3 || x->rank > 2 + SPATIAL_MAX || g->rank != x->rank ||
@@ -216,8 +233,12 @@ static int sample_run(const struct op_ctx *c, struct err *e)
         double at[SPATIAL_MAX];
         row_loader(g->type)(s.spatial, (const char *)g->data + (size_t)i * step, 1, at);
         taps_of(&s, at, &t);
-        blends[x->type](&t, (const char *)x->data + (size_t)(i / places * pixels) * row,
-                        (char *)c->out[0]->data + (size_t)i * row, channels);
+        const char *from = (const char *)x->data + (size_t)(i / places * pixels) * row;
+        char *to = (char *)c->out[0]->data + (size_t)i * row;
+        if (blends[x->type])
+            blends[x->type](&t, from, to, channels);
+        else
+            blend_whole(x->type, &t, from, to, channels);
     }
     return 0;
 }
@@ -232,5 +253,5 @@ const struct op ops_sample[] = {{"GridSample", ONNX, .since = 16, .min_in = 2, .
                                  .in = {FEATURE, FEATURE}, .out = {FEATURE}, .traits = T_QUANT,
                                  .layout = L_CL, .attrs = sample_attrs,
                                  .attr_size = sizeof(struct sample_attr), .shape = sample_shape,
-                                 .run = sample_run, .note = "floats, 1 to 3 spatial dims"},
+                                 .run = sample_run, .note = "1 to 3 spatial dims"},
                                 {0}};

@@ -68,17 +68,24 @@ static int size_run(const struct op_ctx *c, struct err *e)
 /* ---- Constant ---- */
 
 struct constant_attr {
-    const struct tensor *value;
+    const struct tensor *value, *sparse_value; /* dense by now */
     struct floats value_floats;
     struct ints value_ints;
+    const char *value_string;
+    struct strings value_strings;
     float value_float;
     int64_t value_int;
 };
 /* A scalar attribute that is absent reads as its default, so what is set is asked of the node. */
-static const struct attr_def constant_attrs[] = {
-    ATTR(TENSOR, constant_attr, value),        ATTR(FLOAT, constant_attr, value_float),
-    ATTR(FLOATS, constant_attr, value_floats), ATTR(INT, constant_attr, value_int),
-    ATTR(INTS, constant_attr, value_ints),     {0}};
+static const struct attr_def constant_attrs[] = {ATTR(TENSOR, constant_attr, value),
+                                                 ATTR(TENSOR, constant_attr, sparse_value),
+                                                 ATTR(FLOAT, constant_attr, value_float),
+                                                 ATTR(FLOATS, constant_attr, value_floats),
+                                                 ATTR(INT, constant_attr, value_int),
+                                                 ATTR(INTS, constant_attr, value_ints),
+                                                 ATTR(STRING, constant_attr, value_string),
+                                                 ATTR(STRINGS, constant_attr, value_strings),
+                                                 {0}};
 
 static bool has_attr(const struct node *n, const char *name)
 {
@@ -93,14 +100,16 @@ static int constant_of(const struct op_ctx *c, struct tensor *ret, struct err *e
 {
     const struct constant_attr *a = c->attr;
     int64_t n = a->value_floats.v ? (int64_t)a->value_floats.n : (int64_t)a->value_ints.n;
-    if (a->value) {
-        *ret = *a->value;
+    if (a->value || a->sparse_value) {
+        *ret = a->value ? *a->value : *a->sparse_value;
         return 0;
     }
+    if (a->value_string || a->value_strings.v)
+        return err_set(e, ERR_UNSUPPORTED, NULL, "A Constant of strings: they are not computed.");
     bool one_float = has_attr(c->node, "value_float"), one_int = has_attr(c->node, "value_int");
     bool is_float = one_float || a->value_floats.v;
     if (!is_float && !one_int && !a->value_ints.v)
-        return err_set(e, ERR_UNSUPPORTED, NULL, "A Constant without a dense numeric value.");
+        return err_set(e, ERR_UNSUPPORTED, NULL, "A Constant without a value.");
     if (tensor_set(ret, is_float ? DT_F32 : DT_I64, one_float || one_int ? 0 : 1, &n, e))
         return -1;
     const void *from = one_float           ? (const void *)&a->value_float

@@ -1,6 +1,6 @@
 /*
  * Softmax, LogSoftmax, Hardmax. Since opset 13 along one axis; before, along all dims from `axis`
- * on, which lie side by side in plain tensors. One group of n numbers, `step` apart, many groups
+ * on. One group of n numbers, `step` apart, many groups
  * in a row: where the groups lie side by side and their elements do not (channels of a plain
  * tensor), COLUMNS of them go together.
  */
@@ -235,6 +235,8 @@ static int run_axis(const struct op_ctx *c, enum mode mode, struct err *e)
     return 0;
 }
 
+/* All dims from `axis` on, which lie equally far apart in either layout: side by side, or for an
+ * axis behind the channels of a channels-last tensor, the channels apart. */
 static int run_flat(const struct op_ctx *c, enum mode mode, struct err *e)
 {
     const struct softmax_attr *a = c->attr;
@@ -242,10 +244,20 @@ static int run_flat(const struct op_ctx *c, enum mode mode, struct err *e)
     int axis = x->rank;
     if (a->axis != x->rank && x->rank && op_axis(a->axis, x->rank, &axis, e))
         return -1;
-    int64_t groups = dims_product(x->dims, 0, axis), n = dims_product(x->dims, axis, x->rank);
+    int64_t n = dims_product(x->dims, axis, x->rank);
+    if (n == 0)
+        return 0;
+    if (x->layout == LAYOUT_CL && x->rank >= 3 && axis >= 2) {
+        int64_t channels = x->dims[1];
+        int64_t dims[] = {x->dims[0] * dims_product(x->dims, 2, axis), channels};
+        int64_t strides[] = {n * channels, 1};
+        struct job j = {mode, n, channels, channels};
+        walk_groups(c, 2, dims, strides, strides, &j);
+        return 0;
+    }
+    int64_t groups = dims_product(x->dims, 0, axis);
     struct job j = {mode, n, 1, 1};
-    if (n > 0)
-        walk_groups(c, 1, &groups, &n, &n, &j);
+    walk_groups(c, 1, &groups, &n, &n, &j);
     return 0;
 }
 
@@ -265,6 +277,10 @@ OPERATOR(hardmax, M_HARD)
 static const struct attr_def last_attrs[] = {ATTR(INT, softmax_attr, axis, .number = -1), {0}};
 static const struct attr_def first_attrs[] = {ATTR(INT, softmax_attr, axis, .number = 1), {0}};
 
+/* Hardmax takes the first of equals: its elements must lie in their order. */
+#define OLD_LAYOUT_softmax     L_ANY
+#define OLD_LAYOUT_log_softmax L_ANY
+#define OLD_LAYOUT_hardmax     L_PLAIN
 #define ROWS(name, stem, ...)                                                                      \
     {name,                                                                                         \
      ONNX,                                                                                         \
@@ -272,7 +288,7 @@ static const struct attr_def first_attrs[] = {ATTR(INT, softmax_attr, axis, .num
      .until = 12,                                                                                  \
      .min_in = 1,                                                                                  \
      .max_in = 1,                                                                                  \
-     .layout = L_PLAIN,                                                                            \
+     .layout = OLD_LAYOUT_##stem,                                                                  \
      .attrs = first_attrs,                                                                         \
      .attr_size = sizeof(struct softmax_attr),                                                     \
      .shape = softmax_shape,                                                                       \

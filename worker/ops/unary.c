@@ -205,7 +205,7 @@ static int gelu_run(const struct op_ctx *c, struct err *e)
     return unary_run(c, !strcmp(a->approximate, "tanh") ? &by_tanh : &by_erf);
 }
 
-/* Shrink takes integers too. */
+/* Shrink and Erf take integers too. */
 PLAIN(shrink)
 
 static int number_shape(struct op_ctx *c, struct err *e)
@@ -264,7 +264,8 @@ const struct op ops_unary[] = {
     LUT("Floor", floor),
     LUT("Ceil", ceil),
     LUT("Round", round),
-    LUT("Erf", erf),
+    ROW("Erf", erf, number_shape, .in = {FEATURE}, .out = {FEATURE},
+        .traits = T_QUANT | T_LUT | T_INPLACE),
     LUT("Sin", sin),
     LUT("Cos", cos),
     LUT("Tan", tan),
