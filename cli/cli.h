@@ -23,7 +23,7 @@ enum exit_status {
 
 struct options {
     const char *url, *config, *out, *name, *labels, *calibration, *store, *samples, *limit, *state,
-        *after, *metrics, *node_type, *outputs, *data_num, *interested, *verbose, *save_dir;
+        *after, *metrics, *node_type, *outputs, *data_num, *interested, *verbose, *save_dir, *march;
     bool json, local, wait_not, help, full_names, nodes, info, opset21;
 };
 
@@ -55,6 +55,7 @@ int cmd_evaluate(struct cli *c, struct err *e);
 int cmd_info(struct cli *c, struct err *e);
 int cmd_export(struct cli *c, struct err *e);
 int cmd_sensitivity(struct cli *c, struct err *e);
+int cmd_check(struct cli *c, struct err *e); /* cli/check.c */
 int cmd_jobs(struct cli *c, struct err *e);
 int cmd_watch(struct cli *c, struct err *e);
 int cmd_cancel(struct cli *c, struct err *e);

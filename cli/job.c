@@ -26,6 +26,12 @@ static json_t *read_config(const char *path, struct err *e)
     size_t n = fread(text, 1, CONFIG_MAX, f);
     fclose(f);
     json_t *v = json_parse(text, n, e);
+    if (!v && e->code == ERR_BAD_JSON) {
+        json_t *dialect = json_stringn(text, n); /* as people write it: who takes it reads it */
+        if (dialect)
+            *e = (struct err)ERR_INIT;
+        v = dialect;
+    }
     free(text);
     if (!v)
         err_in(e, path);
@@ -51,6 +57,8 @@ json_t *job_request(struct cli *c, const char *kind, struct err *e)
         rc = take_samples(c->opt.samples, options, e);
     if (c->opt.opset21)
         json_object_set_new(options, "opset21", json_true());
+    if (c->opt.march)
+        json_object_set_new(options, "march", json_string(c->opt.march));
     if (c->opt.nodes)
         json_object_set_new(options, "nodes", json_true());
     if (!rc && !strcmp(kind, "sensitivity"))
@@ -195,6 +203,8 @@ int job_conclude(struct cli *c, const char *kind, const json_t *result, const ch
         show_evaluation(result);
     else if (!strcmp(kind, "calibrate"))
         show_calibration(result, made_path(c, kind));
+    else if (!strcmp(kind, "check-config"))
+        show_check(result, c->opt.full_names);
     else if (!strcmp(kind, "export"))
         show_export(result, made_path(c, kind));
     else

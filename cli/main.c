@@ -26,7 +26,9 @@ enum option_bit {
     O_SWEEP = 1 << 13,
     O_DATA = 1 << 14,
     O_NODES = 1 << 15,
-    O_OPSET21 = 1 << 16
+    O_OPSET21 = 1 << 16,
+    O_MARCH = 1 << 17,
+    O_NAMES = 1 << 18
 };
 
 static const struct option_row {
@@ -48,9 +50,10 @@ static const struct option_row {
      offsetof(struct options, verbose)},
     {"--save-dir", "-s", "DIR", "write the table and the JSON there", O_SWEEP,
      offsetof(struct options, save_dir)},
-    {"--full-names", NULL, NULL, "do not cut long names in the table", O_SWEEP,
+    {"--full-names", NULL, NULL, "do not cut long names in the table", O_NAMES,
      offsetof(struct options, full_names)},
-    {"--config", "-c", "FILE", "quant_config as JSON: which precision goes where", O_CONFIG,
+    {"--config", "-c", "FILE",
+     "quant_config: which precision goes where; JSON, or as Python prints it", O_CONFIG,
      offsetof(struct options, config)},
     {"--out", "-o", "FILE", "where the file goes (- is standard output)", O_OUT,
      offsetof(struct options, out)},
@@ -62,6 +65,8 @@ static const struct option_row {
      offsetof(struct options, calibration)},
     {"--opset21", NULL, NULL, "make it a model of opset 21, whose 16 bit pairs are standard",
      O_OPSET21, offsetof(struct options, opset21)},
+    {"--march", NULL, "NAME", "whose rules hold: nash-e (default) or nash-m", O_MARCH,
+     offsetof(struct options, march)},
     {"--nodes", NULL, NULL, "compare every node's output too", O_NODES,
      offsetof(struct options, nodes)},
     {"--labels", NULL, "FILE", "an npy of a class number, or a map of them, a sample", O_LABELS,
@@ -108,14 +113,21 @@ static const struct command {
      "FILE is such a folder as tar, tar.gz or zip, or an npz, or one npy.\n\n"
      "Example:\n  ptq data add calibration_data --labels calibration_labels.npy\n"},
     {"calibrate", NULL, "MODEL DATA", 2, 2,
-     O_CONFIG | O_OUT | O_SAMPLES | O_NO_WAIT | O_LOCAL | O_STORE | O_LABELS, cmd_calibrate,
-     "make a calibrated model",
+     O_CONFIG | O_OUT | O_SAMPLES | O_NO_WAIT | O_LOCAL | O_STORE | O_LABELS | O_MARCH,
+     cmd_calibrate, "make a calibrated model",
      "MODEL and DATA are paths or ids. The calibrated model is written to -o FILE, or to\n"
      "<model>_calibrated_model.onnx in this folder.\n\n"
      "Example:\n  echo '{\"model_config\": {\"all_node_type\": \"int16\"}}' > int16.json\n"
      "  ptq calibrate model.onnx calibration_data -c int16.json -o model_int16.onnx\n"},
+    {"check", NULL, "MODEL", 1, 1, O_CONFIG | O_LOCAL | O_MARCH | O_NAMES, cmd_check,
+     "tell what a configuration would give, without computing",
+     "Every port's precision, who decided, by which rule, and the cost, in milliseconds. Names "
+     "are\n"
+     "those of the optimized graph. The exit status is 1 when the configuration is wrong.\n\n"
+     "Example:\n  ptq check model.onnx -c int16.json\n  ptq check mdl_abc… -c config.py --json\n"},
     {"evaluate", NULL, "MODEL DATA", 2, 2,
-     O_CONFIG | O_SAMPLES | O_CALIBRATION | O_NO_WAIT | O_LOCAL | O_STORE | O_LABELS | O_NODES,
+     O_CONFIG | O_SAMPLES | O_CALIBRATION | O_NO_WAIT | O_LOCAL | O_STORE | O_LABELS | O_NODES |
+         O_MARCH,
      cmd_evaluate, "compare a calibrated model with its float self",
      "Runs all samples quantized and in float and compares every output; with labels in DATA\n"
      "the accuracy of both too. MODEL is a calibrated model; or a float one, which is calibrated\n"
@@ -136,13 +148,14 @@ static const struct command {
      "one sample as they are, for several as minimum, maximum and mean.\n"
      "Called by the name hmct-info, the program is this command.\n\n"
      "Example:\n  ptq info model_calibrated_model.onnx -c calibration_data/input/00.npy\n"},
-    {"get-sensitivity-of-nodes", NULL, "MODEL DATA", 2, 2, O_SWEEP | O_NO_WAIT | O_LOCAL | O_STORE,
-     cmd_sensitivity, "measure what each node costs when it alone is quantized",
+    {"get-sensitivity-of-nodes", NULL, "MODEL DATA", 2, 2,
+     O_SWEEP | O_NAMES | O_NO_WAIT | O_LOCAL | O_STORE, cmd_sensitivity,
+     "measure what each node costs when it alone is quantized",
      "MODEL is a calibrated model. The table is sorted by the first metric, worst first.\n"
      "Called by the name hmct-debugger, the program takes this command as that tool does.\n\n"
      "Example:\n  ptq get-sensitivity-of-nodes model_calibrated_model.onnx calibration_data \\\n"
      "      -m ['cosine-similarity','mse'] -n node -v True -s ./debug_result\n"},
-    {"sensitivity", NULL, "MODEL DATA", 2, 2, O_SWEEP | O_NO_WAIT | O_LOCAL | O_STORE,
+    {"sensitivity", NULL, "MODEL DATA", 2, 2, O_SWEEP | O_NAMES | O_NO_WAIT | O_LOCAL | O_STORE,
      cmd_sensitivity, "get-sensitivity-of-nodes, in short",
      "See `ptq get-sensitivity-of-nodes --help`.\n"},
     {"jobs", NULL, "", 0, 0, O_LIMIT | O_STATE, cmd_jobs, "list jobs, newest first",

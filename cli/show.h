@@ -34,6 +34,8 @@ void show_json(const json_t *v); /* sorted keys, indented */
 void show_evaluation(const json_t *result);
 /* As hmct-info: nodes, then outputs, of one sample or as minimum, maximum, mean. */
 void show_info(const json_t *result);
+/* A dry run; full: names are not cut. */
+void show_check(const json_t *result, bool full);
 void show_calibration(const json_t *result, const char *path);
 void show_export(const json_t *result, const char *path);
 

@@ -1,8 +1,11 @@
 // Configurations: the dry run, what it refuses, profiles and the schema.
 import assert from "node:assert/strict";
 import fs from "node:fs";
+import { spawnSync } from "node:child_process";
+import os from "node:os";
+import path from "node:path";
 import { after, before, test } from "node:test";
-import { demo } from "./lib/paths.mjs";
+import { build, demo } from "./lib/paths.mjs";
 import { CALIBRATE, Server } from "./lib/server.mjs";
 
 const options = { timeout: 60000 };
@@ -110,4 +113,29 @@ test("the schema is served", options, async () => {
   const { json } = await server.expect(200, "GET", "/v1/schemas/quant_config");
   assert.equal(json.$id, "/v1/schemas/quant_config");
   assert.deepEqual(Object.keys(json.properties).sort(), ["model_config", "node_config", "op_config", "subgraph_config"]);
+});
+
+test("ptq check tells the same with a server and without", options, async () => {
+  const dir = fs.mkdtempSync(path.join(os.tmpdir(), "ptq-check-"));
+  const file = path.join(dir, "config.py");
+  const ptq = (...args) => spawnSync(path.join(build, "ptq"), ["check", demo("digits.onnx"), "-c", file, ...args], { env: { ...process.env, PTQ_URL: `http://127.0.0.1:${server.port}` }, encoding: "utf8" });
+  try {
+    fs.writeFileSync(file, "quant_config = {'model_config': {'all_node_type': 'int16',},}  # wide\n");
+    const [remote, local] = [ptq("--json"), ptq("--json", "--local")];
+    assert.equal(remote.status, 0, remote.stderr);
+    assert.equal(local.status, 0, local.stderr);
+    assert.deepEqual(JSON.parse(local.stdout), JSON.parse(remote.stdout));
+    const table = ptq("--march", "nash-m", "--full-names");
+    assert.equal(table.status, 0, table.stderr);
+    assert.match(table.stdout, /^March nash-m, 10 calibration methods to try$/m);
+    assert.match(table.stdout, /^int16 +\d+ +\d+ +100.00 % *$/m);
+    fs.writeFileSync(file, '{"op_config": {"Conv": {"qtyp": "int16"}}}');
+    for (const more of [[], ["--local"]]) {
+      const wrong = ptq(...more);
+      assert.equal(wrong.status, 1);
+      assert.match(wrong.stderr, /\/quant_config\/op_config\/Conv\/qtyp: .*"qtype"/);
+    }
+  } finally {
+    fs.rmSync(dir, { recursive: true });
+  }
 });
