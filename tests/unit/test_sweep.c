@@ -153,6 +153,44 @@ void test_sweep__equals_full_runs_for_chosen_outputs(void)
     CHECK(executed < whole * 7 / 10);
 }
 
+/* Nodes that only move data, or clip what is not negative, have the same loss: one run does. */
+void test_sweep__candidates_that_come_to_the_same_tensor_share_a_run(void)
+{
+    struct random_net r = {.input = random_input(3, &arena)};
+    r.graph = mini_graph(&arena, "input x 1,4,8,8\nconst w 4,4,1,1 .5 .2 .1 -.3 .7\noutput y\n"
+                                 "s Sigmoid x -> a\nt Transpose a -> b perm=[0,1,3,2]\n"
+                                 "m Relu b -> c\nu Transpose c -> d perm=[0,1,3,2]\n"
+                                 "k Conv d,w -> e\ng GlobalAveragePool e -> y\n");
+    r.plan = random_plan(r.graph, &r.input, &arena);
+    for (int k = 0; k < r.plan->n_calibs; k++)
+        if (r.plan->calibs[k].kind != CALIB_WEIGHT) {
+            static const float one = 1;
+            r.plan->calibs[k].thresholds = &one;
+            r.plan->calibs[k].n_thresholds = 1;
+            r.plan->calibs[k].affine = false;
+            r.plan->calibs[k].qtype = Q_INT8;
+        }
+    struct candidates *c = found(r.plan, BY_NODE, NULL, NULL);
+    int64_t executed = 0, whole = 0;
+    check_sweep(&r, c, 0, &executed, &whole);
+    struct sweep *s = swept(&r, c, 0);
+    struct metric_sums sums[64], first[64];
+    struct sweep_counts counts;
+    struct err e = ERR_INIT;
+    int same = 0;
+    for (int i = 0; i < c->n; i++) {
+        const struct candidate *k = &c->list[i];
+        bool moves = !strcmp(k->name, "t") || !strcmp(k->name, "m") || !strcmp(k->name, "u");
+        CHECK_OK(sweep_run(s, k->calibs, k->n_calibs, moves && !same ? first : sums, &counts, &e),
+                 e);
+        if (moves && same++)
+            CHECK_MEM(sums, first, sizeof *sums);
+    }
+    CHECK(same >= 2);
+    CHECK_INT(sweep_shared_runs(s), same - 1);
+    sweep_free(s);
+}
+
 /* ---- candidates ---- */
 
 #define TWO_HEADS                                                                                  \

@@ -56,6 +56,7 @@ int sweep_new(const struct graph *g, const struct tensor *inputs, const struct s
     struct sweep *s = xcalloc(1, sizeof *s);
     s->graph = g;
     s->opts = *opts;
+    s->memo = memo_new(g->n_values);
     if ((!s->opts.backend && backend_find(NULL, &s->opts.backend, e)) || set_up(s, inputs, e)) {
         sweep_free(s);
         return -1;
@@ -69,6 +70,7 @@ void sweep_free(struct sweep *s)
     if (!s)
         return;
     sweep_drop_sample(s);
+    memo_free(s->memo);
     exec_free(s->weights);
     exec_free(s->exact);
     if (s->memory)

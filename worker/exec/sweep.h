@@ -32,7 +32,7 @@ struct sweep_opts {
 };
 
 struct sweep_counts {
-    int64_t executed, whole; /* nodes run; nodes of a full run */
+    int64_t executed, whole; /* nodes run, those of a run that it shares included; of a full run */
 };
 
 /* For samples of these shapes. */
@@ -56,6 +56,8 @@ int sweep_run(struct sweep *s, const int *calibs, int n, struct metric_sums *ret
 int sweep_run_naive(struct sweep *s, const int *calibs, int n, struct metric_sums *ret,
                     struct sweep_counts *counts, struct err *e);
 
+/* Candidates of this process whose run ended early since another's came to the same. */
+int64_t sweep_shared_runs(const struct sweep *s);
 int64_t sweep_macs(const struct sweep *s);        /* of a full run */
 uint64_t sweep_kept_bytes(const struct sweep *s); /* by the last float pass */
 

@@ -69,12 +69,14 @@ static size_t choose_kept(struct sweep *s, const bool *wanted, struct kept *kept
     qsort(list, (size_t)n, sizeof *list, by_bytes);
     for (int i = 0; i < n; i++) {
         if (s->opts.keep_max && bytes + list[i].bytes > s->opts.keep_max)
-            break;
+            return bytes;
         struct kept *k = &kept[list[i].value];
         k->chosen = true;
         k->offset = bytes;
         bytes += list[i].bytes;
     }
+    s->all_kept = s->shared; /* what is computed again would count in one candidate's run, not in
+                                another's that shares its end */
     return bytes;
 }
 
@@ -283,6 +285,7 @@ static void populate(struct sweep *s, int how)
 int sweep_load(struct sweep *s, const struct tensor *inputs, struct err *e)
 {
     populate(s, MADV_POPULATE_WRITE);
+    memo_clear(s->memo, s->graph->n_values);
     sweep_drop_sample(s);
     copy_inputs(s, inputs);
     if (sweep_use_slab(s, s->exact, e) || exec_run(s->exact, inputs, see, s, e))
@@ -303,6 +306,7 @@ int sweep_follow(struct sweep *s, const struct tensor *inputs, struct err *e)
     if (!s->shared)
         return sweep_load(s, inputs, e);
     populate(s, MADV_POPULATE_READ);
+    memo_clear(s->memo, s->graph->n_values);
     memcpy(s->inputs, inputs, (size_t)s->graph->n_inputs * sizeof *inputs);
     return 0;
 }
@@ -310,6 +314,11 @@ int sweep_follow(struct sweep *s, const struct tensor *inputs, struct err *e)
 uint64_t sweep_kept_bytes(const struct sweep *s)
 {
     return s->kept_bytes;
+}
+
+int64_t sweep_shared_runs(const struct sweep *s)
+{
+    return memo_hits(s->memo);
 }
 
 int64_t sweep_macs(const struct sweep *s)

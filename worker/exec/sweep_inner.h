@@ -5,6 +5,7 @@
 
 #include "worker/exec/inner.h"
 #include "worker/exec/sweep.h"
+#include "worker/exec/sweep_memo.h"
 
 /* A value of the float pass. */
 struct kept {
@@ -22,8 +23,8 @@ struct sweep {
     struct tensor *inputs;
     char *memory; /* the next four, float outputs, values: shared if `shared` */
     size_t memory_bytes;
-    bool shared;
-    pid_t populated; /* whose page table has all of it */
+    bool shared, all_kept;
+    pid_t populated;             /* whose page table has all of it */
     struct kept *kept;           /* per value */
     float **exact_out;           /* per chosen output, plain; malloc'ed if not shared */
     struct tensor *exact_type;   /* its type and shape */
@@ -34,7 +35,8 @@ struct sweep {
     bool whole_only; /* the graph has nodes that run graphs: every candidate is a full run */
     int *output_of;  /* value → chosen output, or NONE */
 
-    char *slab; /* of this process, for one candidate after the other */
+    struct memo *memo; /* of this process and sample */
+    char *slab;        /* of this process, for one candidate after the other */
     size_t slab_bytes;
     pid_t slab_owner;
 };

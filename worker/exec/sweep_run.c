@@ -22,6 +22,13 @@ struct part {
     bool *needed;                   /* step */
     struct metric_sums *ret;
     int64_t executed;
+
+    /* for what other candidates may have in common with this one */
+    struct memo_run memo;
+    int *last_read;       /* source → the last step that reads it, or NONE */
+    bool *live;           /* source: changed, and still to be read */
+    int n_live, n_quants; /* so many; quantizations still to come */
+    uint64_t *signature;  /* step: of those from it on */
 };
 
 /* ---- what may change ---- */
@@ -211,8 +218,10 @@ static void note_outputs(struct part *p, const struct step *s, bool differs)
         const struct kept *k = kept_of(p, s->out[o]);
         p->changed[at->source] = differs && !(k && same_bits(&k->t, &at->t));
         int out = p->s->output_of[at->source];
-        if (out != NONE)
-            sweep_compare(p->s, out, &at->t, &p->ret[out]);
+        if (out == NONE)
+            continue;
+        sweep_compare(p->s, out, &at->t, &p->ret[out]);
+        memo_output(&p->memo, out, &p->ret[out]);
     }
 }
 
@@ -249,6 +258,127 @@ static int run_step(struct part *p, struct step *s, struct err *e)
     return exec_run_step(p->x, s, e);
 }
 
+/* ---- what candidates share ---- */
+
+static void find_last_reads(struct part *p)
+{
+    const struct exec *x = p->x;
+    memset(p->last_read, -1, (size_t)x->n_sources * sizeof *p->last_read);
+    for (int i = 0; i < x->n_steps; i++) {
+        const struct step *s = x->steps[i];
+        p->n_quants += p->needed[i] && s->kind == STEP_QUANT;
+        for (int k = 0; k < s->n_in && p->needed[i]; k++)
+            if (s->in[k] != NONE)
+                p->last_read[x->places[s->in[k]]->source] = i;
+    }
+    for (int k = 0; k < x->n_sources; k++) /* constants */
+        if (p->changed[k] && p->last_read[k] != NONE) {
+            p->live[k] = true;
+            p->n_live++;
+        }
+}
+
+static void find_signatures(struct part *p)
+{
+    const struct exec *x = p->x;
+    for (int i = x->n_steps - 1; i >= 0; i--) {
+        const struct step *s = x->steps[i];
+        unsigned char layouts[64];
+        int n = 0;
+        p->signature[i] = p->signature[i + 1];
+        if (s->kind != STEP_NODE)
+            continue;
+        for (int k = 0; k < s->n_in + s->n_out && n < 64; k++) {
+            int at = k < s->n_in ? s->in[k] : s->out[k - s->n_in];
+            layouts[n++] = (unsigned char)(at == NONE ? 2 : x->places[at]->t.layout);
+        }
+        p->signature[i] = memo_signature(p->signature[i + 1], s->index, layouts, n);
+    }
+}
+
+static void begin_memo(struct part *p)
+{
+    const struct exec *x = p->x;
+    memo_begin(&p->memo, p->s->all_kept ? p->s->memo : NULL, p->s->opts.n_outputs, &p->arena);
+    if (!p->memo.memo)
+        return;
+    p->last_read = arena_array(&p->arena, (size_t)x->n_sources + 1, sizeof *p->last_read);
+    p->live = arena_array(&p->arena, (size_t)x->n_sources + 1, sizeof *p->live);
+    p->signature = arena_array(&p->arena, (size_t)x->n_steps + 1, sizeof *p->signature);
+    find_last_reads(p);
+    find_signatures(p);
+}
+
+static void note_lives(struct part *p, const struct step *s, int i)
+{
+    const struct exec *x = p->x;
+    for (int o = 0; o < s->n_out && s->kind != STEP_REORDER; o++) {
+        int source = s->out[o] == NONE ? NONE : x->places[s->out[o]]->source;
+        if (source == NONE || !p->changed[source] || p->live[source] || p->last_read[source] <= i)
+            continue;
+        p->live[source] = true;
+        p->n_live++;
+    }
+    for (int k = 0; k < s->n_in; k++) {
+        int source = s->in[k] == NONE ? NONE : x->places[s->in[k]]->source;
+        if (source == NONE || !p->live[source] || p->last_read[source] > i)
+            continue;
+        p->live[source] = false;
+        p->n_live--;
+    }
+    p->n_quants -= s->kind == STEP_QUANT;
+}
+
+/* The value that the source stands for to all that is still to be run, or NONE: nobody reads the
+ * value or a calibration of it in another way. */
+static int whole_value(const struct part *p, int source, int i)
+{
+    int n = p->x->graph->n_values;
+    int value = source < n ? source : p->x->plan->calibs[source - n].value;
+    if (source >= n && p->last_read[value] > i)
+        return NONE;
+    for (int k = 0; k < p->x->plan->n_calibs; k++)
+        if (p->x->plan->calibs[k].value == value && n + k != source && p->last_read[n + k] > i)
+            return NONE;
+    return value;
+}
+
+/* After step i: true when the rest is known from another candidate. */
+static bool is_known(struct part *p, const struct step *s, int i)
+{
+    if (!p->memo.memo)
+        return false;
+    if (s->kind == STEP_NODE && s->ctx.node->op->macs && reads_any(p->x, s, p->changed))
+        p->memo.closed = true;
+    note_lives(p, s, i);
+    if (p->n_live != 1 || p->n_quants || s->kind == STEP_REORDER)
+        return false;
+    for (int o = 0; o < s->n_out; o++) {
+        int source = s->out[o] == NONE ? NONE : p->x->places[s->out[o]]->source;
+        if (source == NONE || !p->live[source])
+            continue;
+        int value = whole_value(p, source, i);
+        return value != NONE && memo_at(&p->memo, value, &p->x->places[s->out[o]]->t,
+                                        p->signature[i + 1], &p->executed, p->ret);
+    }
+    return false;
+}
+
+static int run_steps(struct part *p, struct err *e)
+{
+    const struct exec *x = p->x;
+    for (int i = 0; i < x->n_steps; i++) {
+        if (!p->needed[i])
+            continue;
+        if (run_step(p, x->steps[i], e))
+            return -1;
+        if (is_known(p, x->steps[i], i))
+            break;
+    }
+    memo_end(&p->memo, p->executed);
+    return 0;
+}
+
 static int run_part(struct part *p, struct err *e)
 {
     struct exec *x = p->x;
@@ -262,10 +392,8 @@ static int run_part(struct part *p, struct err *e)
         return -1;
     find_may_change(p);
     find_needed(p);
-    for (int i = 0; i < x->n_steps; i++)
-        if (p->needed[i] && run_step(p, x->steps[i], e))
-            return -1;
-    return 0;
+    begin_memo(p);
+    return run_steps(p, e);
 }
 
 /* A graph output behind one of them is no value of the graph: the full run tells it. */
