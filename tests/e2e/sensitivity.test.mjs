@@ -4,6 +4,8 @@ import { execFile } from "node:child_process";
 import path from "node:path";
 import { after, before, test } from "node:test";
 import { promisify } from "node:util";
+import fs from "node:fs";
+import { floats, onnx, images } from "./lib/files.mjs";
 import { build } from "./lib/paths.mjs";
 import { CALIBRATE, Server } from "./lib/server.mjs";
 
@@ -113,4 +115,55 @@ test("ptq and hmct-debugger print the table", options, async () => {
   assert.equal(lines[2].length, lines[0].length);
   assert.equal(lines.length, 3 + 12 + 1, "11 Conv and a Gemm");
   for (const line of lines.slice(3, -1)) assert.match(line, /^\S+ +\d\.\d+ +\d+\.\d+ +$/);
+});
+
+// x through two branches; names as the chapter's models have them.
+function chapterModel() {
+  const w = (name, out, into) => ({ name, shape: [out, into, 3, 3], data: floats(out * into * 9, (i) => Math.sin(i * 1.7) / 8) });
+  const conv = (name, from, weight, to) => ({ op: "Conv", name, inputs: [from, weight], outputs: [to] });
+  return onnx({
+    nodes: [
+      conv("Conv_265", "x", "w0", "a"), { op: "Sigmoid", name: "Sigmoid_266", inputs: ["a"], outputs: ["b"] }, { op: "Mul", name: "Mul_943", inputs: ["a", "b"], outputs: ["c"] },
+      conv("Conv_401", "c", "w1", "d"), conv("Conv_404", "c", "w2", "box"), { op: "Concat", name: "Concat_1003", inputs: ["d", "box"], outputs: ["det"], ints: { axis: 1 } },
+    ],
+    tensors: [w("w0", 8, 8), w("w1", 8, 8), w("w2", 4, 8)],
+    inputs: [{ name: "x", shape: [1, 8, 16, 16] }],
+    outputs: [{ name: "box", shape: [1, 4, 12, 12] }, { name: "det", shape: [1, 12, 12, 12] }],
+  });
+}
+
+test("the chapter's command lines work as they are printed, through a shell", options, async () => {
+  const dir = path.join(server.dir, "chapter");
+  fs.mkdirSync(path.join(dir, "float"), { recursive: true });
+  const chapter = await server.upload("models", chapterModel());
+  const data = await server.upload("datasets", images(3, { size: 16 }));
+  const job = await server.succeeded((await server.submit({ ...CALIBRATE, model: chapter, data })).id);
+  const file = (await server.expect(200, "GET", `/v1/jobs/${job.id}/artifacts/calibrated_model.onnx`)).body;
+  for (const name of ["hybridnets-384-640_calibrated_model", "yolop-384-640_calibrated_model", "lane_calibrated_model_int16", "lane_calibrated_model", "lane_calibrated_model_box"]) fs.writeFileSync(path.join(dir, `${name}.onnx`), file);
+  fs.writeFileSync(path.join(dir, "data.tar"), images(3, { size: 16 }));
+  await promisify(execFile)("bash", ["-c", "mkdir calibration_data && tar -xf data.tar -C calibration_data"], { cwd: dir });
+  const lines = {
+    "hmct-debugger get-sensitivity-of-nodes hybridnets-384-640_calibrated_model.onnx calibration_data/ -n node -v True -s ./debug_result": ["debug_result", ["cosine-similarity"]],
+    "hmct-debugger get-sensitivity-of-nodes yolop-384-640_calibrated_model.onnx calibration_data/ -n node -v True -s ./debug_result": ["debug_result", ["cosine-similarity"]],
+    "hmct-debugger get-sensitivity-of-nodes yolop-384-640_calibrated_model.onnx calibration_data/ -n node -o Concat_1003 -v True -s det_debug_result/": ["det_debug_result", ["cosine-similarity"], "Concat_1003"],
+    "hmct-debugger get-sensitivity-of-nodes yolop-384-640_calibrated_model.onnx calibration_data/ -n node -o Concat_1003 -m mse -v True -s det_mse_debug_result/": ["det_mse_debug_result", ["mse"], "Concat_1003"],
+    "hmct-debugger get-sensitivity-of-nodes lane_calibrated_model_int16.onnx calibration_data/ -m ['cosine-similarity','mre','mse','sqnr','chebyshev'] -n node -v True -s ./int16_debug_result": ["int16_debug_result", ["cosine-similarity", "mre", "mse", "sqnr", "chebyshev"]],
+    "hmct-debugger get-sensitivity-of-nodes lane_calibrated_model.onnx calibration_data/ -m ['cosine-similarity','mre','mse','sqnr','chebyshev'] -n node -v True -s ./debug_result": ["debug_result", ["cosine-similarity", "mre", "mse", "sqnr", "chebyshev"]],
+    "hmct-debugger get-sensitivity-of-nodes lane_calibrated_model_box.onnx calibration_data/ -m ['cosine-similarity','mre','mse','sqnr','chebyshev'] -n node -o Conv_404 -v True -s ./box_debug_result": ["box_debug_result", ["cosine-similarity", "mre", "mse", "sqnr", "chebyshev"], "Conv_404"],
+  };
+  const env = { ...process.env, PATH: `${build}:${process.env.PATH}`, PTQ_URL: `http://127.0.0.1:${server.port}` };
+  for (const [line, [folder, metrics, output]] of Object.entries(lines)) {
+    const { stdout } = await promisify(execFile)("bash", ["-c", line], { cwd: dir, env });
+    const rows = stdout.split("\n");
+    assert.match(rows[0], /^=+node sensitivity=+$/, line);
+    assert.deepEqual(rows[1].split(/ +/).filter((w) => w), ["node", ...metrics], line);
+    assert.equal(fs.readFileSync(path.join(dir, folder, "node_sensitivity.txt"), "utf8"), stdout, line);
+    const saved = JSON.parse(fs.readFileSync(path.join(dir, folder, "node_sensitivity.json")));
+    assert.deepEqual(saved.metrics, metrics);
+    assert.deepEqual(saved.outputs, output ? [output] : ["box", "det"]);
+    assert.equal(saved.rows[0].samples.length, 1, "the first sample, told in full");
+    const listed = saved.rows.map((r) => r.node);
+    assert.ok(listed.includes("Conv_265") && listed.includes("Mul_943"), line);
+    assert.equal(listed.includes("Concat_1003"), output !== "Conv_404", "who reaches no chosen output is not listed");
+  }
 });

@@ -42,6 +42,8 @@ static void write_inputs(void)
     write_many(SAMPLES);
 }
 
+static const char *backend; /* by name; NULL: the best */
+
 /* Takes the options. The result's text. */
 static char *run_job(const char *name, int slots, bool store, json_t *options)
 {
@@ -53,7 +55,7 @@ static char *run_job(const char *name, int slots, bool store, json_t *options)
     test_write(test_path("%s.json", name), text, strlen(text));
     free(text);
     json_decref(job);
-    CHECK_OK(backend_find(NULL, &h.backend, &e), e);
+    CHECK_OK(backend_find(backend, &h.backend, &e), e);
     struct local_opts o = {.job_file = test_path("%s.json", name),
                            .out_dir = test_path("%s", name),
                            .store_dir = store ? test_path("store") : NULL,
@@ -290,6 +292,37 @@ void test_sensitivity__the_table_is_the_golden_one(void)
                                      "          nan          nan      \n"
                                      "Slice_1                                             1.0      "
                                      "          0.0          inf      \n");
+}
+
+/* The whole way on a model: plain loops, whose bits no machine changes. Nodes that read the same
+ * tensor have the same figures, worst first, ties in the order of the graph. */
+void test_sensitivity__the_printed_table_of_a_model_is_the_golden_file(void)
+{
+    size_t len;
+    backend = "plain";
+    write_inputs();
+    char *text = run_job("golden", 2, false,
+                         json_pack("{s:i, s:[s,s,s,s,s,s]}", "data_num", 2, "metrics", "mse",
+                                   "cosine-similarity", "mae", "mre", "sqnr", "chebyshev"));
+    const char *table = table_of(text, false);
+    test_write(test_path("table.txt"), table, strlen(table));
+    CHECK_STR(table, test_read("tests/unit/golden/node_sensitivity.txt", &len));
+    json_t *v = parsed(text), *rows = json_object_get(v, "rows"), *row;
+    int shared = 0;
+    size_t i;
+    json_array_foreach(rows, i, row)
+    {
+        const char *first = json_str(row, "tied_with", NULL);
+        const json_t *other;
+        size_t k;
+        json_array_foreach(rows, k, other) if (first && !strcmp(json_str(other, "node", ""), first))
+        {
+            CHECK(json_equal(json_object_get(row, "mse"), json_object_get(other, "mse")));
+            shared++;
+        }
+    }
+    CHECK(shared > 0);
+    json_decref(v);
 }
 
 void test_sensitivity__full_names_are_not_cut(void)

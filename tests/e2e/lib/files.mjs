@@ -89,8 +89,10 @@ const message = (field, ...parts) => bytes(field, Buffer.concat(parts));
 const FLOAT = 1;
 const value = (field, { name, shape }) =>
   message(field, bytes(1, name), message(2, message(1, int(1, FLOAT), message(2, ...shape.map((d) => message(1, typeof d === "string" ? bytes(2, d) : int(1, d)))))));
-const node = ({ op, inputs, outputs, name = "", domain = "" }) =>
-  message(1, ...inputs.map((i) => bytes(1, i)), ...outputs.map((o) => bytes(2, o)), bytes(3, name), bytes(4, op), bytes(7, domain));
+// ints: attributes that are one integer.
+const node = ({ op, inputs, outputs, name = "", domain = "", ints = {} }) =>
+  message(1, ...inputs.map((i) => bytes(1, i)), ...outputs.map((o) => bytes(2, o)), bytes(3, name), bytes(4, op),
+    ...Object.entries(ints).map(([k, v]) => message(5, bytes(1, k), int(3, v), int(20, 2))), bytes(7, domain));
 const tensor = ({ name, shape, data, external }) =>
   message(5, ...shape.map((d) => int(1, d)), int(2, FLOAT), bytes(8, name),
     ...(external ? [...Object.entries(external).map(([k, v]) => message(13, bytes(1, k), bytes(2, String(v)))), int(14, 1)] : [bytes(9, data)]));
