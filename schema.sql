@@ -1,6 +1,6 @@
 -- The only DDL. Embedded at build, applied to a new database; PRAGMA user_version is the schema's
 -- version, and server/db.c holds the steps from each version to the next.
-PRAGMA user_version = 2;
+PRAGMA user_version = 3;
 
 CREATE TABLE blobs (                 -- content-addressed files under blobs/aa/<sha256>
   sha256      TEXT PRIMARY KEY,      -- 64 hex digits
@@ -77,7 +77,8 @@ CREATE TABLE tasks (                 -- results of pure functions, shared by all
   job_id      TEXT NOT NULL,         -- who had it computed first
   attempt     INTEGER NOT NULL,      -- of that job
   cpu_us      INTEGER NOT NULL,
-  at_ms       INTEGER NOT NULL
+  at_ms       INTEGER NOT NULL,
+  times       INTEGER NOT NULL DEFAULT 1 -- its result came in: more only if two jobs computed it
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX tasks_job ON tasks(job_id);
 
@@ -96,3 +97,4 @@ CREATE TABLE idempotency (
   job_id      TEXT NOT NULL,
   created_ms  INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX idempotency_age ON idempotency(created_ms);

@@ -20,7 +20,7 @@
  * statements that make the old version the new one as the last row of `steps`, ending with their
  * own PRAGMA user_version. A row, once released, is never changed.
  */
-enum { SCHEMA_VERSION = 2 };
+enum { SCHEMA_VERSION = 3 };
 extern const char schema_sql[];
 static const struct step {
     int from;
@@ -28,6 +28,9 @@ static const struct step {
 } steps[] = {{1, "ALTER TABLE models ADD COLUMN skeleton TEXT REFERENCES blobs(sha256);"
                  "ALTER TABLE models ADD COLUMN calibrations TEXT REFERENCES blobs(sha256);"
                  "PRAGMA user_version = 2"},
+             {2, "ALTER TABLE tasks ADD COLUMN times INTEGER NOT NULL DEFAULT 1;"
+                 "CREATE INDEX idempotency_age ON idempotency(created_ms);"
+                 "PRAGMA user_version = 3"},
              {0, NULL}};
 
 enum { STMTS_MAX = 160, TEXT_MAX_BYTES = 64 << 20 };

@@ -82,8 +82,9 @@ static int write_task(struct tx *tx, void *ctx, struct err *e)
     if (is_blob && blob_add(tx, t->sha256, t->size, e))
         return -1;
     struct stmt *s = tx_stmt(tx,
-                             "INSERT OR IGNORE INTO tasks(digest,kind,result,blob,job_id,attempt,"
-                             "cpu_us,at_ms) VALUES(?1,?2,?3,?4,?5,?6,?7,?8)",
+                             "INSERT INTO tasks(digest,kind,result,blob,job_id,attempt,cpu_us,"
+                             "at_ms) VALUES(?1,?2,?3,?4,?5,?6,?7,?8) "
+                             "ON CONFLICT(digest) DO UPDATE SET times=times+1 RETURNING times",
                              e);
     if (!s)
         return -1;
@@ -99,8 +100,10 @@ static int write_task(struct tx *tx, void *ctx, struct err *e)
     db_put_int(s, t->cpu_us);
     db_put_int(s, clock_wall_ms());
     int r = db_step(s, e);
+    t->fresh = r == 1 && db_int(s, 0) == 1;
+    if (r == 1)
+        r = db_step(s, e);
     db_end(s);
-    t->fresh = r == 0 && tx_changes(tx) > 0;
     return r;
 }
 

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
-import { outcome, progressed, storm, sweepWork, tasks, undisturbed, uploadSweep, uploadWork, work } from "./lib/kill.mjs";
+import { lostWork, onceEach, outcome, progressed, storm, sweepWork, tasks, undisturbed, uploadSweep, uploadWork, work } from "./lib/kill.mjs";
 import { digits } from "./lib/files.mjs";
 import { CALIBRATE, Server } from "./lib/server.mjs";
 
@@ -14,13 +14,15 @@ test("an undisturbed job, to compare with", options, async () => {
   reference = await undisturbed((server) => uploadWork(server, SAMPLES), work);
 });
 
-test("a daemon killed in the middle of a job goes on with it when it is started again", options, async () => {
+test("a daemon killed in the middle of a job goes on with it when it is started again", options, async (t) => {
   const server = await Server.start();
   const { id } = await server.submit(work(await uploadWork(server, SAMPLES)));
   await progressed(server, id, 5);
   const workers = server.workers();
   assert.ok(workers.length > 0);
+  const at = Date.now();
   await server.kill();
+  t.diagnostic(`at most ${lostWork(server, id, at)} ms of work lost`);
   const stored = tasks(server);
   assert.ok(stored.length >= 5);
   for (const from = Date.now(); workers.some((pid) => alive(pid)); await delay(20)) assert.ok(Date.now() - from < 5000, "workers die with the daemon");
@@ -30,6 +32,7 @@ test("a daemon killed in the middle of a job goes on with it when it is started 
   const byDigest = new Map(tasks(server).map((row) => [row.digest, row]));
   for (const row of stored) assert.deepEqual(byDigest.get(row.digest), row, "a finished task was used as it was");
   assert.ok([...byDigest.values()].some((row) => row.attempt === 2));
+  onceEach([...byDigest.values()]);
   assert.equal(job.engine, reference.engine);
   const { engine, ...expected } = reference;
   assert.deepEqual(await outcome(server, id), expected);
@@ -41,9 +44,12 @@ test("a job whose worker is killed runs again from its finished tasks", options,
   const { id } = await server.submit(work(await uploadWork(server, SAMPLES)));
   await progressed(server, id, 5);
   const [first] = server.workers();
+  const at = Date.now();
   process.kill(first, "SIGKILL");
+  lostWork(server, id, at);
   const job = await server.succeeded(id, 120);
   assert.equal(job.attempt, 2);
+  onceEach(tasks(server));
   const { engine, ...expected } = reference;
   assert.deepEqual(await outcome(server, id), expected);
   await server.stop();

@@ -256,12 +256,15 @@ void test_db__a_newer_schema_is_refused_and_left_alone(void)
 void test_db__an_older_schema_is_brought_up(void)
 {
     stop(start());
-    by_hand(test_path("ptqd.sqlite"),
-            "INSERT INTO blobs VALUES('aa', 1, 1); "
-            "INSERT INTO models(id,blob,external,name,state,summary,created_ms) "
-            "VALUES('mdl_x','aa','[]','','ready','{}',1); "
-            "ALTER TABLE models DROP COLUMN skeleton; ALTER TABLE models DROP COLUMN calibrations; "
-            "PRAGMA user_version = 1");
+    by_hand(
+        test_path("ptqd.sqlite"),
+        "INSERT INTO blobs VALUES('aa', 1, 1); "
+        "INSERT INTO models(id,blob,external,name,state,summary,created_ms) "
+        "VALUES('mdl_x','aa','[]','','ready','{}',1); "
+        "INSERT INTO tasks(digest,kind,job_id,attempt,cpu_us,at_ms) VALUES(x'dd','k','j',1,2,3); "
+        "DROP INDEX idempotency_age; ALTER TABLE tasks DROP COLUMN times; "
+        "ALTER TABLE models DROP COLUMN skeleton; ALTER TABLE models DROP COLUMN calibrations; "
+        "PRAGMA user_version = 1");
     struct db *db = start();
     struct err e = ERR_INIT;
     struct stmt *s = db_stmt(db, "SELECT id, skeleton, calibrations FROM models", &e);
@@ -269,6 +272,10 @@ void test_db__an_older_schema_is_brought_up(void)
     CHECK_INT(db_step(s, &e), 1);
     CHECK_STR(db_text(s, 0), "mdl_x");
     CHECK(db_is_null(s, 1) && db_is_null(s, 2));
+    db_end(s);
+    s = db_stmt(db, "SELECT times FROM tasks", &e);
+    CHECK_INT(db_step(s, &e), 1);
+    CHECK_INT(db_int(s, 0), 1);
     db_end(s);
     stop(db);
 }

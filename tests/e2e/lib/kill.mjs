@@ -1,6 +1,7 @@
 // A job that is disturbed must end as the undisturbed one does.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
+import os from "node:os";
 import path from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { convModel, images } from "./files.mjs";
@@ -50,11 +51,31 @@ export async function progressed(server, id, n) {
   assert.ok(row && row.data.done < row.data.total, `the job was too quick: ${JSON.stringify(rows.at(-1))}`);
 }
 
+const query = (server, sql) =>
+  JSON.parse(execFileSync("sqlite3", ["-json", path.join(server.data, "ptqd.sqlite"), sql], { encoding: "utf8", maxBuffer: 256 << 20 }) || "[]");
+
 // The stored task results, as they lie in the database.
 export const tasks = (server, job = "%") =>
-  JSON.parse(
-    execFileSync("sqlite3", ["-json", path.join(server.data, "ptqd.sqlite"), `SELECT hex(digest) AS digest, kind, hex(result) AS result, blob, attempt FROM tasks WHERE job_id LIKE '${job}' ORDER BY digest`], { encoding: "utf8", maxBuffer: 256 << 20 }) || "[]",
-  );
+  query(server, `SELECT hex(digest) AS digest, kind, hex(result) AS result, blob, attempt, cpu_us, at_ms, times FROM tasks WHERE job_id LIKE '${job}' ORDER BY digest`);
+
+// A finished task must not be computed again: its result has come in once.
+export function onceEach(rows) {
+  for (const row of rows) assert.equal(row.times, 1, `task ${row.digest} was computed ${row.times} times`);
+}
+
+// Milliseconds of computing that a kill at the time `at` can have cost at most, by the task log. All
+// that a slot had computed by then is stored, but for what it did since the latest row was written
+// (or the attempt began) and for the one task it was at.
+export function lostWork(server, id, at) {
+  const [{ attempt }] = query(server, `SELECT attempt FROM jobs WHERE id='${id}'`);
+  const [begun] = query(server, `SELECT max(at_ms) AS at FROM events WHERE job_id='${id}' AND type='state' AND json_extract(data,'$.attempt')=${attempt}`);
+  const [latest] = query(server, `SELECT max(at_ms) AS at FROM tasks WHERE job_id='${id}' AND attempt=${attempt} AND at_ms<=${at}`);
+  const [longest] = query(server, `SELECT coalesce(max(cpu_us), 0) AS us FROM tasks WHERE job_id='${id}'`);
+  const lost_ms = begun.at === null ? 0 : os.cpus().length * (Math.max(0, at - (latest.at ?? begun.at)) + longest.us / 1000);
+  assert.ok(lost_ms <= LOST_MAX_MS, `a kill of attempt ${attempt} lost up to ${lost_ms} ms of work`);
+  return Math.round(lost_ms);
+}
+const LOST_MAX_MS = 5000;
 
 // A small generator with a seed, so that a run can be had again.
 function generator(seed) {
@@ -70,8 +91,9 @@ async function stored(server, id, n) {
 }
 
 // Kills the daemon, the worker or one of its children at random moments until the job has ended;
-// how many times. Whoever is killed, what was stored stays as it was.
-export async function storm(server, id, { kills, seed }) {
+// how many times. Whoever is killed, what was stored stays as it was, is not computed again, and
+// little is lost; `lost` takes how much, at most, in ms.
+export async function storm(server, id, { kills, seed, lost = [] }) {
   const random = generator(seed);
   let seen = new Map();
   let done = 0;
@@ -83,15 +105,17 @@ export async function storm(server, id, { kills, seed }) {
     await delay(random() * 300);
     if (TERMINAL.includes((await server.get(`/v1/jobs/${id}`)).json.state)) break;
     const workers = server.workers();
-    if (!early && random() < 0.4 && workers.length) {
-      process.kill(workers[Math.floor(random() * workers.length)], "SIGKILL");
-      continue;
-    }
-    await server.kill();
+    const at = Date.now();
+    const one = !early && random() < 0.4 && workers.length;
+    if (one) process.kill(workers[Math.floor(random() * workers.length)], "SIGKILL");
+    else await server.kill();
+    lost.push(lostWork(server, id, at));
+    if (one) continue;
     const now = tasks(server);
     const digests = new Map(now.map((row) => [row.digest, row]));
     for (const [digest, row] of seen) assert.deepEqual(digests.get(digest), row, "a stored task has changed");
     assert.equal(digests.size, now.length);
+    onceEach(now);
     seen = digests;
     await server.start();
   }

@@ -1,7 +1,7 @@
 // Twenty kills at random moments over one job of at least a hundred tasks.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { outcome, storm, sweepWork, tasks, undisturbed, uploadSweep, uploadWork, work } from "../lib/kill.mjs";
+import { onceEach, outcome, storm, sweepWork, tasks, undisturbed, uploadSweep, uploadWork, work } from "../lib/kill.mjs";
 import { Server } from "../lib/server.mjs";
 
 const KILLS = 20;
@@ -11,15 +11,18 @@ async function withstand(t, upload, make) {
   const { engine, ...expected } = await undisturbed(upload, make);
   const server = await Server.start();
   const { id } = await server.submit(make(await upload(server)));
-  const kills = await storm(server, id, { kills: KILLS, seed });
+  const lost = [];
+  const kills = await storm(server, id, { kills: KILLS, seed, lost });
   const job = await server.ended(id, 300);
   t.diagnostic(`${kills} kills, attempt ${job.attempt}, state ${job.state}, ${JSON.stringify(job.cache)}`);
+  t.diagnostic(`work lost at most, ms: ${lost.join(" ")}`);
   assert.equal(job.state, "succeeded", JSON.stringify(job.error));
   assert.equal(job.engine, engine);
   assert.ok(kills >= 5, `the job ended after ${kills} kills`);
   assert.deepEqual(await outcome(server, id), expected);
   const rows = tasks(server, id);
   assert.ok(rows.length >= 100, `${rows.length} tasks`);
+  onceEach(rows);
   assert.ok(new Set(rows.map((r) => r.attempt)).size > 1, "the attempts went on where the one before had stopped");
   assert.ok(!server.log(Infinity).includes("task.again"), "no finished task was computed again");
   await server.stop();
