@@ -11,6 +11,7 @@
 #include "common/arena.h"
 #include "common/log.h"
 #include "common/sha256.h"
+#include "server/background.h"
 #include "server/blobs.h"
 #include "server/ulid.h"
 
@@ -103,6 +104,7 @@ static int copy(struct adopting *a)
 
 static void on_work(uv_work_t *w)
 {
+    background_thread();
     struct adopting *a = w->data;
     if (!copy(a) && a->want && strcmp(a->want, a->sha256))
         err_set(&a->err, ERR_WORKER_PROTOCOL, a->from, "The file's SHA-256 is %s, not %s.",
@@ -185,6 +187,7 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
 
 static void on_remove(uv_work_t *w)
 {
+    background_thread();
     struct removing *r = w->data;
     nftw(r->path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }

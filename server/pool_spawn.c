@@ -1,12 +1,9 @@
 #include "server/pool_priv.h"
 
-#include <errno.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/resource.h>
 
 #include "common/arena.h"
-#include "common/log.h"
+#include "server/background.h"
 
 enum { ENV_MAX = 16 };
 
@@ -24,14 +21,6 @@ static void make_env(char **ret, struct arena *a)
     ret[n++] = arena_strdup(a, "OPENBLAS_NUM_THREADS=1");
     ret[n++] = arena_strdup(a, "OMP_NUM_THREADS=1");
     ret[n] = NULL;
-}
-
-/* Before the worker has started a child or a thread: they all inherit it. */
-static void be_nice(const struct worker *w)
-{
-    int own = getpriority(PRIO_PROCESS, 0);
-    if (w->opts.nice && setpriority(PRIO_PROCESS, (id_t)w->process.pid, own + w->opts.nice))
-        log_event(LOG_WARN, "worker.nice", "%s", strerror(errno));
 }
 
 int pool_spawn(struct worker *w, uv_loop_t *loop, uv_exit_cb on_exit)
@@ -53,7 +42,7 @@ int pool_spawn(struct worker *w, uv_loop_t *loop, uv_exit_cb on_exit)
                                .stdio_count = 3};
     int rc = uv_spawn(loop, &w->process, &po);
     arena_done(&a);
-    if (!rc)
-        be_nice(w);
+    if (!rc && w->opts.nice) /* before it has started a child or a thread: they all inherit it */
+        background_process(w->process.pid, w->opts.nice);
     return rc;
 }

@@ -8,6 +8,7 @@
 
 #include "common/arena.h"
 #include "common/sha256.h"
+#include "server/background.h"
 #include "server/metrics.h"
 #include "server/ulid.h"
 
@@ -151,6 +152,7 @@ static void seal(struct upload_sink *u)
 
 static void sink_work(uv_work_t *w)
 {
+    background_thread();
     struct upload_sink *u = w->data;
     struct half *h = &u->half[!u->filling];
     sha256_add(u->hash, h->data, h->len);
