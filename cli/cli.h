@@ -56,6 +56,7 @@ int cmd_info(struct cli *c, struct err *e);
 int cmd_export(struct cli *c, struct err *e);
 int cmd_sensitivity(struct cli *c, struct err *e);
 int cmd_check(struct cli *c, struct err *e); /* cli/check.c */
+int cmd_edit(struct cli *c, struct err *e);  /* cli/edit.c */
 int cmd_jobs(struct cli *c, struct err *e);
 int cmd_watch(struct cli *c, struct err *e);
 int cmd_cancel(struct cli *c, struct err *e);
@@ -73,5 +74,7 @@ const char *made_path(struct cli *c, const char *kind);
 
 /* ---- without a server (cli/local.c) ---- */
 int local_run(struct cli *c, const char *kind, struct err *e);
+/* ptq-worker: beside this program, or where PTQ_WORKER says. */
+const char *worker_path(struct cli *c);
 
 #endif

@@ -24,8 +24,7 @@ struct local {
     struct progress progress;
 };
 
-/* Beside this program, or where PTQ_WORKER says. */
-static const char *worker_path(struct cli *c)
+const char *worker_path(struct cli *c)
 {
     char self[PATH_MAX];
     const char *given = getenv("PTQ_WORKER");

@@ -125,6 +125,16 @@ static const struct command {
      "are\n"
      "those of the optimized graph. The exit status is 1 when the configuration is wrong.\n\n"
      "Example:\n  ptq check model.onnx -c int16.json\n  ptq check mdl_abc… -c config.py --json\n"},
+    {"edit", NULL, "MODEL EDITS", 2, 2, O_OUT | O_NAME | O_LOCAL | O_MARCH, cmd_edit,
+     "change calibrations of a calibrated model",
+     "EDITS is a file with a list of {\"select\", \"set\"}, done in order. select: name, "
+     "tensor_type,\n"
+     "inputs_of, output_of, inputs_of_op_type, ec_port_of; {} is all. set: qtype, thresholds, "
+     "switch.\n"
+     "Prints the new model's id; with -o FILE the model is written there too.\n\n"
+     "Example:\n  echo '[{\"select\": {\"tensor_type\": \"feature\"}, \"set\": {\"qtype\": "
+     "\"int16\"}}]' > e\n"
+     "  ptq edit model_calibrated_model.onnx e -o wider.onnx\n"},
     {"evaluate", NULL, "MODEL DATA", 2, 2,
      O_CONFIG | O_SAMPLES | O_CALIBRATION | O_NO_WAIT | O_LOCAL | O_STORE | O_LABELS | O_NODES |
          O_MARCH,

@@ -31,7 +31,7 @@ static json_t *model_by_id(struct server *s, const char *id, struct arena *a, st
     return found == 1 ? model_json(&m) : NULL;
 }
 
-static const struct intake_kind models = {"/v1/models/", model_state, model_by_id};
+const struct intake_kind intake_models = {"/v1/models/", model_state, model_by_id};
 
 /* ---- external data ---- */
 
@@ -135,7 +135,7 @@ static void take_model(struct req *r, struct inspect_opts *o, const json_t *exte
     content_digest(o->sha256, external, &d);
     id_of_digest("mdl_", &d, id);
     o->id = id;
-    intake(r, &models, o);
+    intake(r, &intake_models, o);
 }
 
 static void put_json(struct req *r, const char *name)

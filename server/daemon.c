@@ -17,6 +17,7 @@
 #include "server/conf.h"
 #include "server/db.h"
 #include "server/dispatch.h"
+#include "server/edits.h"
 #include "server/http.h"
 #include "server/inspect.h"
 #include "server/job_wait.h"
@@ -75,6 +76,7 @@ static int open_all(struct daemon *d, const struct conf *c, struct err *e)
     s->inspections = inspections_new(s);
     s->dispatch = dispatch_new(s);
     s->checks = checks_new(s);
+    s->edits = edits_new(s);
     return 0;
 }
 
@@ -120,6 +122,7 @@ static void close_all(struct daemon *d)
     dispatch_free(s->dispatch);
     inspections_free(s->inspections);
     checks_free(s->checks);
+    edits_free(s->edits);
     hub_free(s->hub);
     uv_close((uv_handle_t *)&d->term, NULL);
     uv_close((uv_handle_t *)&d->interrupt, NULL);
@@ -131,7 +134,7 @@ static void on_poll(uv_timer_t *t)
     struct daemon *d = t->data;
     struct server *s = &d->server;
     if (d->http_drained && dispatch_idle(s->dispatch) && inspections_idle(s->inspections) &&
-        checks_idle(s->checks)) {
+        checks_idle(s->checks) && edits_idle(s->edits)) {
         close_all(d);
     } else if (clock_mono_ms() > d->stop_ms + STOP_MS) {
         log_event(LOG_WARN, "ptqd.stop", "Something did not end in time; the next start mends it.");
@@ -157,6 +160,7 @@ static void on_signal(uv_signal_t *sig, int number)
     dispatch_stop(s->dispatch);
     inspections_stop(s->inspections);
     checks_stop(s->checks);
+    edits_stop(s->edits);
     job_waits_end();
     http_drain(s->http, DRAIN_MS, on_drained, d);
     uv_timer_start(&d->poll, on_poll, POLL_MS, POLL_MS);

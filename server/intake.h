@@ -13,6 +13,8 @@ struct intake_kind {
     json_t *(*json)(struct server *s, const char *id, struct arena *a, struct err *e);
 };
 
+extern const struct intake_kind intake_models; /* api_models.c */
+
 /* o->file, if set, is the request's upload. Answers 200 for what is there, else waits for the
  * inspection: 201, or the problem that it found. */
 void intake(struct req *r, const struct intake_kind *kind, const struct inspect_opts *o);

@@ -5,12 +5,13 @@
 
 extern const struct route api_blobs_routes[], api_meta_routes[], api_jobs_routes[],
     api_results_routes[], api_nodes_routes[], api_models_routes[], api_datasets_routes[],
-    api_configs_routes[];
+    api_configs_routes[], api_edit_routes[];
 
-const struct route *const route_tables[] = {
-    api_blobs_routes,    api_meta_routes,    api_jobs_routes,
-    api_results_routes,  api_nodes_routes,   api_models_routes,
-    api_datasets_routes, api_configs_routes, NULL};
+const struct route *const route_tables[] = {api_blobs_routes,    api_meta_routes,
+                                            api_jobs_routes,     api_results_routes,
+                                            api_nodes_routes,    api_models_routes,
+                                            api_datasets_routes, api_configs_routes,
+                                            api_edit_routes,     NULL};
 
 /* One pattern segment: text before and after an optional {name}. */
 struct part {

@@ -13,6 +13,7 @@ struct blobs;
 struct checks;
 struct conf;
 struct db;
+struct edits;
 struct dispatch;
 struct http;
 struct hub;
@@ -30,6 +31,7 @@ struct server {
     struct dispatch *dispatch;       /* jobs and their workers: dispatch.h */
     struct inspections *inspections; /* uploads being looked at: inspect.h */
     struct checks *checks;           /* dry runs of configurations: checks.h */
+    struct edits *edits;             /* models being edited: edits.h */
     uint64_t upload_max;             /* bytes */
     bool draining;                   /* from SIGTERM on: nothing new is begun */
 };

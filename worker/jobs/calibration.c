@@ -268,6 +268,31 @@ json_t *calibrations_json(const struct plan *p)
     return list;
 }
 
+json_t *calibrations_found_json(const struct plan *p)
+{
+    const struct graph *g = p->graph;
+    json_t *list = calibrations_json(p);
+    for (int k = 0; k < p->n_calibs; k++) {
+        json_object_set_new(json_array_get(list, (size_t)k), "input_of", json_array());
+        json_object_set_new(json_array_get(list, (size_t)k), "output_of", json_array());
+    }
+    for (int n = 0; n < g->n_nodes; n++) {
+        const struct node *node = &g->nodes[n];
+        int out = plan_find_output(p, n);
+        for (int i = 0; i < node->n_in; i++) {
+            int k = plan_find_input(p, n, i);
+            if (k >= 0)
+                json_array_append_new(json_object_get(json_array_get(list, (size_t)k), "input_of"),
+                                      json_pack("{s:s, s:s, s:i}", "node", node->name, "op_type",
+                                                node->op_type, "input", i));
+        }
+        if (out >= 0)
+            json_array_append_new(json_object_get(json_array_get(list, (size_t)out), "output_of"),
+                                  json_string(node->name));
+    }
+    return list;
+}
+
 int calibration_march(const struct job *j, const struct march **ret, struct err *e)
 {
     const json_t *options = json_object_get(job_spec(j), "options");

@@ -27,6 +27,10 @@ void calibration_done(struct calibration *c);
 /* [{name, tensor, tensor_type, qtype, thresholds, axis, switch, …}] */
 json_t *calibrations_json(const struct plan *p);
 
+/* The same, with what the finders give it for: "input_of": [{node, op_type, input}] and
+ * "output_of": [nodes]. */
+json_t *calibrations_found_json(const struct plan *p);
+
 /* The option "march", or the default. */
 struct march;
 int calibration_march(const struct job *j, const struct march **ret, struct err *e);

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "worker/jobs/calibration.h"
 #include "worker/jobs/core.h"
 #include "worker/jobs/labels.h"
 #include "worker/jobs/shapes.h"
@@ -10,7 +11,8 @@
 
 enum { SAMPLE_NAMES_MAX = 100, DATA_MAX_GIB = 64 };
 
-#define SKELETON_FILE "skeleton.onnx" /* known to the server */
+#define SKELETON_FILE     "skeleton.onnx" /* known to the server, like */
+#define CALIBRATIONS_FILE "calibrations.json"
 
 /* Names come from files: what is not UTF-8 is shown with question marks. */
 static json_t *text(const char *s)
@@ -170,6 +172,19 @@ static int write_skeleton(struct job *j, const struct model *m, struct err *e)
     return 0;
 }
 
+static int write_calibrations(struct job *j, const struct model *m, struct err *e)
+{
+    if (!m->plan)
+        return 0;
+    const char *path = arena_printf(job_arena(j), "%s/" CALIBRATIONS_FILE, job_out_dir(j));
+    json_t *list = calibrations_found_json(m->plan);
+    int bad = json_dump_file(list, path, JSON_COMPACT | JSON_REAL_PRECISION(17));
+    json_decref(list);
+    if (bad)
+        return err_errno(e, path, "The calibrations cannot be written");
+    return job_artifact(j, CALIBRATIONS_FILE, "application/json", CALIBRATIONS_FILE, e);
+}
+
 static int run_inspect_model(struct job *j, json_t **ret_result, const char **ret_verdict,
                              struct err *e)
 {
@@ -178,7 +193,7 @@ static int run_inspect_model(struct job *j, json_t **ret_result, const char **re
     if (job_open_model(j, &m, e))
         return -1;
     *ret_result = inspect_model(m, e);
-    int rc = *ret_result ? write_skeleton(j, m, e) : -1;
+    int rc = *ret_result ? write_skeleton(j, m, e) || write_calibrations(j, m, e) : -1;
     model_free(m);
     return rc;
 }

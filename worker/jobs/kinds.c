@@ -3,11 +3,11 @@
 
 #include "worker/jobs/core.h"
 
-extern const struct job_kind job_calibrate, job_check_config, job_evaluate, job_export,
-    job_inspect_data, job_inspect_model, job_sensitivity;
+extern const struct job_kind job_calibrate, job_check_config, job_edit_model, job_evaluate,
+    job_export, job_inspect_data, job_inspect_model, job_sensitivity;
 
 const struct job_kind *const job_kinds[] = {
-    &job_calibrate,    &job_check_config,  &job_evaluate,    &job_export,
+    &job_calibrate,    &job_check_config,  &job_edit_model,  &job_evaluate, &job_export,
     &job_inspect_data, &job_inspect_model, &job_sensitivity, NULL};
 
 const struct job_kind *job_kind_find(const char *name)
