@@ -83,7 +83,7 @@ $(B)/lib%.a:
 
 $(B)/libcommon.a: $(call obj,$(src_common))
 $(B)/libserver.a: $(call obj,$(filter-out $(mains),$(src_server))) $(B)/obj/gen/worker.pb-c.o $(B)/obj/gen/schema_sql.o $(B)/obj/gen/openapi_json.o \
-                 $(B)/obj/gen/profiles_json.o $(B)/obj/gen/quant_config_schema_json.o
+                 $(B)/obj/gen/profiles_json.o $(B)/obj/gen/operators_json.o $(B)/obj/gen/quant_config_schema_json.o
 $(B)/libworker.a: $(call obj,$(filter-out $(mains),$(src_worker))) $(patsubst $(B)/gen/%.c,$(B)/obj/gen/%.o,$(gen_proto) $(B)/gen/ops_table.c)
 $(B)/libcli.a: $(call obj,$(filter-out $(mains),$(src_cli)))
 
@@ -127,6 +127,10 @@ $(B)/gen/openapi_json.c: $(B)/gen/openapi.json scripts/embed
 # What the worker knows of its marches, for the server, which never looks into a march.
 $(B)/gen/profiles.json: $(B)/ptq-worker
 	$(Q)$(B)/ptq-worker profiles > $@
+$(B)/gen/operators.json: $(B)/ptq-worker
+	$(Q)$(B)/ptq-worker operators --json > $@
+$(B)/gen/operators_json.c: $(B)/gen/operators.json scripts/embed
+	$(Q)scripts/embed operators_json $< > $@
 $(B)/gen/profiles_json.c: $(B)/gen/profiles.json scripts/embed
 	$(Q)scripts/embed profiles_json $< > $@
 $(B)/gen/quant_config_schema_json.c: api/quant_config.schema.json scripts/embed
@@ -137,6 +141,10 @@ build/tools/yaml2json: tools/yaml2json.c
 	$(Q)$(CC) -std=gnu11 -O1 -Wall -Wextra -Werror -o $@ $< $(call pkgs,libs,yaml-0.1 jansson)
 
 include $(wildcard mk/*.mk)
+
+.PHONY: docs
+docs: $(B)/ptq-worker ## the pages that are made from tables: docs/operators.md
+	$(Q)$< operators > docs/operators.md
 
 clean: ## remove everything built
 	rm -rf build

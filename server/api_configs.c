@@ -98,10 +98,21 @@ static void get_schema(struct req *r)
         api_reply(r, 200, json_loads(quant_config_schema_json, 0, NULL));
 }
 
+extern const char operators_json[];
+
+static void list_operators(struct req *r)
+{
+    if (req_only_query(r, NULL, 0) == 0)
+        api_reply(r, 200,
+                  json_pack("{s:o, s:b, s:n}", "items", json_loads(operators_json, 0, NULL),
+                            "has_more", false, "next"));
+}
+
 extern const struct route api_configs_routes[];
 const struct route api_configs_routes[] = {
     {"POST", "/v1/configs:check", "checkConfig", BODY_JSON_OR_TEXT, check_request},
     {"GET", "/v1/profiles", "listProfiles", BODY_NONE, list_profiles},
     {"GET", "/v1/profiles/{march}", "getProfile", BODY_NONE, get_profile},
+    {"GET", "/v1/operators", "listOperators", BODY_NONE, list_operators},
     {"GET", "/v1/schemas/quant_config", "getQuantConfigSchema", BODY_NONE, get_schema},
     {0}};

@@ -126,7 +126,7 @@ static enum layout out_layout(const struct op_ctx *c, const struct op *op, int i
 
 static int run_node(struct op_ctx *c, const struct op *op, struct err *e)
 {
-    int rc = op->shape(c, e);
+    int rc = op_shape(op, c, e);
     if (rc)
         return rc;
     for (int i = 0; i < c->n_out; i++) {

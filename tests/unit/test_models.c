@@ -20,11 +20,11 @@
 static const struct reference {
     const char *model;
     double tolerance;
-} references[] = {{"mnist8_cntk", 2e-5},        {"mnist_mbv3_hswish", 2e-5},
-                  {"ultraface_rfb320", 2e-5},   {"yunet_n_320", 1e-4},
-                  {"sinet_portrait_seg", 2e-5}, {"prisma_portrait_seg", 2e-5},
-                  {"superres_espcn", 2e-5},     {"mnist_vit_gelu", 2e-5},
-                  {"basic_pitch_nmp", 1e-4},    {NULL, 0}};
+} references[] = {
+    {"mnist8_cntk", 2e-5},    {"mnist_mbv3_hswish", 2e-5},    {"ultraface_rfb320", 2e-5},
+    {"yunet_n_320", 1e-4},    {"sinet_portrait_seg", 2e-5},   {"prisma_portrait_seg", 2e-5},
+    {"superres_espcn", 2e-5}, {"mnist_vit_gelu", 2e-5},       {"basic_pitch_nmp", 1e-4},
+    {"dtln_denoise_1", 2e-5}, {"mnist_stn_gridsample", 2e-5}, {NULL, 0}};
 
 struct loaded {
     struct model *model;

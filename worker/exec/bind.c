@@ -211,7 +211,7 @@ static int bind_node(struct exec *x, const struct node *n, struct err *e)
     forget(&b);
     if (!b.all_known)
         return 0;
-    int rc = n->op->shape(&b.ctx, e);
+    int rc = op_shape(n->op, &b.ctx, e);
     for (int i = 0; rc == 0 && i < n->n_out; i++)
         if (b.out[i] && !tensor_known(b.out[i]))
             rc = SHAPE_WAITS;

@@ -150,7 +150,7 @@ static int fold_one(struct fold *f, const struct node *n, int sample, bool taint
     call_init(f, &call, n, sample);
     if (!inputs_typed(&call) || n->op->traits & T_SUBGRAPHS)
         return 0;
-    int rc = n->op->shape(&call.c, e);
+    int rc = op_shape(n->op, &call.c, e);
     if (rc)
         return rc == SHAPE_WAITS ? 0 : -1;
     if (foldable(&call, tainted) && compute(f, &call, e))

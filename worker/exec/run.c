@@ -70,7 +70,7 @@ static int shape_late(struct exec *x, struct op_ctx *c, struct err *e)
     for (int i = 0; i < c->n_out; i++)
         if (c->out[i])
             *c->out[i] = (struct tensor){.type = DT_NONE};
-    int rc = c->node->op->shape(c, e);
+    int rc = op_shape(c->node->op, c, e);
     if (rc < 0)
         return -1;
     for (int i = 0; i < c->n_out; i++) {

@@ -7,14 +7,15 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include "common/buf.h"
 #include "common/log.h"
 #include "worker/exec/backend.h"
 #include "worker/jobs/core.h"
 #include "worker/jobs/host.h"
 #include "worker/jobs/inspect.h"
+#include "worker/jobs/operators.h"
 #include "worker/jobs/run.h"
 #include "worker/load/model.h"
-#include "worker/ops/op.h"
 #include "worker/quant/edit.h"
 
 enum { EXIT_JOB_FAILED = 1, EXIT_USAGE = 2 };
@@ -27,7 +28,7 @@ static const char help[] =
     "  ptq-worker inspect MODEL           inputs, outputs, nodes and cost of a model, as JSON\n"
     "  ptq-worker edit MODEL EDITS OUT    change calibrations: EDITS is [{\"select\", \"set\"}, "
     "…]\n"
-    "  ptq-worker operators               the operators that models may have\n"
+    "  ptq-worker operators [--json]      the operators that models may have\n"
     "  ptq-worker profiles                what each march allows, as JSON\n"
     "  ptq-worker --pipe                  speak frames with ptqd on standard input and output\n"
     "\n"
@@ -81,23 +82,19 @@ static int fail(const struct err *e)
 
 /* ---- operators ---- */
 
-static void show_op(const struct op *op)
+static int show_operators(bool as_json)
 {
-    char range[32];
-    if (op->until)
-        snprintf(range, sizeof range, "%d-%d", op->since, op->until);
+    struct buf page;
+    json_t *all = as_json ? operators_json() : NULL;
+    buf_init(&page, 1 << 22);
+    if (!as_json)
+        operators_markdown(&page);
+    if (all)
+        json_dumpf(all, stdout, JSON_COMPACT);
     else
-        snprintf(range, sizeof range, "%d-", op->since);
-    printf("%-14s %-22s %-8s %-11s %s\n", *op->domain ? op->domain : "ai.onnx", op->type, range,
-           op->traits & T_QUANT ? "quantizable" : "", op->note ? op->note : "");
-}
-
-static int show_operators(void)
-{
-    printf("%-14s %-22s %-8s\n", "Domain", "Operator", "Opsets");
-    for (const struct op *const *f = op_families; *f; f++)
-        for (const struct op *op = *f; op->type; op++)
-            show_op(op);
+        fwrite(page.data, 1, page.len, stdout);
+    json_decref(all);
+    buf_done(&page);
     return 0;
 }
 
@@ -279,7 +276,7 @@ int main(int argc, char **argv)
     if (!a.pipe && a.n == 0)
         return usage("Nothing to do", NULL);
     if (!a.pipe && a.n == 1 && !strcmp(a.words[0], "operators"))
-        return show_operators();
+        return show_operators(a.json);
     if (!a.pipe && a.n == 1 && !strcmp(a.words[0], "profiles"))
         return show_profiles();
     one_thread(argv);

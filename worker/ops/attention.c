@@ -404,7 +404,7 @@ static const struct attr_def rotary_attrs[] = {ATTR(INT, rotary_attr, interleave
         "Attention", ONNX, .since = from, .until = to, .min_in = 3, .max_in = ins, .max_out = 4,   \
                            .attrs = attention_attrs, .attr_size = sizeof(struct attention_attr),   \
                            .shape = attention_shape, .prepare = attention_prepare,                 \
-                           .run = attention_run, .note = "softmax in double"                       \
+                           .run = attention_run, .types = TYPES_FLOAT, .note = "softmax in double" \
     }
 
 const struct op ops_attention[] = {ATTENTION(23, 23, 6),
@@ -412,5 +412,5 @@ const struct op ops_attention[] = {ATTENTION(23, 23, 6),
                                    {"RotaryEmbedding", ONNX, .since = 23, .min_in = 3, .max_in = 4,
                                     .attrs = rotary_attrs, .attr_size = sizeof(struct rotary_attr),
                                     .shape = rotary_shape, .prepare = rotary_prepare,
-                                    .run = rotary_run},
+                                    .run = rotary_run, .types = TYPES_FLOAT},
                                    {0}};

@@ -176,13 +176,14 @@ static int clip6_run(const struct op_ctx *c, struct err *e)
 #define SHARES T_QUANT | T_PRESERVES | T_LOOKTHRU | T_CHAIN_ACT | T_INPLACE
 
 const struct op ops_bounds[] = {
-    ROW("Relu", relu, ONE, .traits = SHARES),
+    ROW("Relu", relu, ONE, .traits = SHARES, .types = TYPES_NUMBER),
     ROW("Clip", clip6, .since = 1, .until = 10, .min_in = 1, .max_in = 1, .in = {FEATURE},
-        .traits = SHARES, .attrs = clip_attrs, .attr_size = sizeof(struct clip_attr)),
+        .traits = SHARES, .attrs = clip_attrs, .attr_size = sizeof(struct clip_attr),
+        .types = TYPES_FLOAT),
     ROW("Clip", clip, .since = 11, .min_in = 1, .max_in = 3,
-        .in = {FEATURE, PLAIN_PORT, PLAIN_PORT}, .traits = SHARES),
-    ROW("Abs", abs, ONE, .traits = T_QUANT | T_LUT | T_INPLACE),
-    ROW("Sign", sign, ONE, .traits = T_QUANT | T_LUT | T_INPLACE),
+        .in = {FEATURE, PLAIN_PORT, PLAIN_PORT}, .traits = SHARES, .types = TYPES_NUMBER),
+    ROW("Abs", abs, ONE, .traits = T_QUANT | T_LUT | T_INPLACE, .types = TYPES_NUMBER),
+    ROW("Sign", sign, ONE, .traits = T_QUANT | T_LUT | T_INPLACE, .types = TYPES_NUMBER),
     {"Neg", ONNX, .since = 1, .min_in = 1, .max_in = 1, .traits = T_INPLACE | T_SHAPE_DATA,
-     .layout = L_SAME, .shape = neg_shape, .run = neg_run},
+     .layout = L_SAME, .shape = neg_shape, .run = neg_run, .types = TYPES_FLOAT | TYPES_SIGNED},
     {0}};

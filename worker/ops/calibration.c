@@ -65,6 +65,7 @@ const struct op ops_calibration[] = {
      .check = check,
      .shape = op_shape_same,
      .run = run,
+     .types = TYPES_ALL,
      .note = "read as a calibration of the plan"},
     {0},
 };

@@ -110,7 +110,9 @@ static int cast_run(const struct op_ctx *c, struct err *e)
 const struct op ops_cast[] = {
     {"Cast", ONNX, .since = 1, .min_in = 1, .max_in = 1, .traits = T_SHAPE_DATA, .layout = L_SAME,
      .attrs = cast_attrs, .attr_size = sizeof(struct cast_attr), .shape = cast_shape,
-     .run = cast_run, .note = "numbers and bool; not strings, bfloat16, float8"},
+     .run = cast_run, .note = "numbers and bool; not strings, bfloat16, float8",
+     .types = TYPES_ALL},
     {"CastLike", ONNX, .since = 15, .min_in = 2, .max_in = 2, .layout = L_ANY, .attrs = like_attrs,
-     .attr_size = sizeof(struct cast_attr), .shape = like_shape, .run = cast_run},
+     .attr_size = sizeof(struct cast_attr), .shape = like_shape, .run = cast_run,
+     .types = TYPES_ALL},
     {0}};

@@ -140,6 +140,6 @@ static const struct attr_def loop_attrs[] = {ATTR(GRAPH, loop_attr, body, .requi
 
 const struct op ops_control[] = {
     {"If", CONTROL(if, if_run), .min_in = 1,
-     .note = TURNS_NOTE "; one whose condition is constant is inlined"},
-    {"Loop", CONTROL(loop, loop_run), .note = TURNS_NOTE},
+     .note = TURNS_NOTE "; one whose condition is constant is inlined", .types = TYPE(BOOL)},
+    {"Loop", CONTROL(loop, loop_run), .note = TURNS_NOTE, .types = TYPE(I32) | TYPE(I64)},
     {0}};

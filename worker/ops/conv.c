@@ -210,7 +210,8 @@ const struct op ops_conv[] = {
      .prepare = conv_prepare,
      .run = conv_run,
      .macs = conv_macs,
-     .note = "float32, plain loops for float64 and float16; 1 to 3 spatial dims"},
+     .note = "float32, plain loops for float64 and float16; 1 to 3 spatial dims",
+     .types = TYPES_FLOAT},
     {.type = "ConvTranspose",
      .domain = ONNX,
      .since = 1,
@@ -227,5 +228,6 @@ const struct op ops_conv[] = {
      .prepare = transpose_prepare,
      .run = conv_run,
      .macs = transpose_macs,
-     .note = "float32, plain loops for float64 and float16; 1 to 3 spatial dims"},
+     .note = "float32, plain loops for float64 and float16; 1 to 3 spatial dims",
+     .types = TYPES_FLOAT},
     {0}};

@@ -184,8 +184,9 @@ static int nd_run(const struct op_ctx *c, struct err *e)
 const struct op ops_gather[] = {
     {"Gather", ONNX, .since = 1, TWO, .in = {FEATURE, PLAIN_PORT}, .out = {FEATURE},
      .traits = T_QUANT | T_PRESERVES | T_LOOKTHRU | T_SHAPE_DATA, .attrs = axis_attrs,
-     .shape = gather_shape, .run = gather_run},
+     .shape = gather_shape, .run = gather_run, .types = TYPES_ALL},
     {"GatherElements", ONNX, .since = 11, TWO, .attrs = axis_attrs, .shape = elements_shape,
-     .run = elements_run},
-    {"GatherND", ONNX, .since = 11, TWO, .attrs = nd_attrs, .shape = nd_shape, .run = nd_run},
+     .run = elements_run, .types = TYPES_ALL},
+    {"GatherND", ONNX, .since = 11, TWO, .attrs = nd_attrs, .shape = nd_shape, .run = nd_run,
+     .types = TYPES_ALL},
     {0}};

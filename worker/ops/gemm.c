@@ -332,13 +332,14 @@ static int64_t matmul_macs(const struct op_ctx *c)
     return tensor_count(c->out[0]) * a->dims[a->rank - 1];
 }
 
+#define GEMM_TYPES TYPES_FLOAT | TYPE(I32) | TYPE(U32) | TYPE(I64) | TYPE(U64)
 #define GEMM(from, to, table)                                                                      \
     {                                                                                              \
         .type = "Gemm", .domain = ONNX, .since = from, .until = to, .min_in = from < 11 ? 3 : 2,   \
         .max_in = 3, .in = {FEATURE, WEIGHT(PORT_AXIS_BY_OP), BIAS}, .out = {FEATURE},             \
         .traits = T_QUANT | T_CHAIN_HEAD, .layout = L_PLAIN, .attrs = table,                       \
         .attr_size = sizeof(struct gemm_attr), .shape = gemm_shape, .prepare = gemm_prepare,       \
-        .run = gemm_run, .weight_axis = gemm_weight_axis, .macs = gemm_macs,                       \
+        .run = gemm_run, .types = GEMM_TYPES, .weight_axis = gemm_weight_axis, .macs = gemm_macs,  \
         .note = "float32; plain loops for float64, float16 and 32 and 64 bit integers"             \
     }
 
@@ -359,5 +360,6 @@ const struct op ops_gemm[] = {
      .prepare = matmul_prepare,
      .run = matmul_run,
      .macs = matmul_macs,
-     .note = "float32; plain loops for float64, float16 and 32 and 64 bit integers"},
+     .note = "float32; plain loops for float64, float16 and 32 and 64 bit integers",
+     .types = GEMM_TYPES},
     {0}};

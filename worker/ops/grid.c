@@ -228,7 +228,8 @@ static const struct attr_def mel_attrs[] = {ATTR(INT, grid_attr, output_datatype
                     .run = stem##_run, __VA_ARGS__                                                 \
     }
 
-const struct op ops_grid[] = {ROW("AffineGrid", affine, 20, 2, .note = "2 or 3 spatial dims"),
-                              ROW("CenterCropPad", crop, 18, 2, .layout = L_ANY),
-                              ROW("MelWeightMatrix", mel, 17, 5, .layout = L_PLAIN),
-                              {0}};
+const struct op ops_grid[] = {
+    ROW("AffineGrid", affine, 20, 2, .note = "2 or 3 spatial dims", .types = TYPES_FLOAT),
+    ROW("CenterCropPad", crop, 18, 2, .layout = L_ANY, .types = TYPES_ALL),
+    ROW("MelWeightMatrix", mel, 17, 5, .layout = L_PLAIN, .types = TYPES_INT),
+    {0}};

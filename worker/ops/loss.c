@@ -125,7 +125,7 @@ static const struct attr_def loss_attrs[] = {
     {                                                                                              \
         name, ONNX, .since = 12, .min_in = 2, .max_in = 3, .max_out = outs, .attrs = loss_attrs,   \
                     .attr_size = sizeof(struct loss_attr), .shape = stem##_shape,                  \
-                    .run = stem##_run                                                              \
+                    .run = stem##_run, .types = TYPES_FLOAT                                        \
     }
 
 const struct op ops_loss[] = {ROW("NegativeLogLikelihoodLoss", likelihood, 1),

@@ -57,7 +57,7 @@ static int hard_swish_run(const struct op_ctx *c, struct err *e)
     {                                                                                              \
         .type = name, .domain = HORIZON, .since = 1, .min_in = 1, .max_in = 1, .in = {FEATURE},    \
         .out = {FEATURE}, .traits = T_QUANT | T_LUT | T_INPLACE, .layout = L_SAME, .shape = shape, \
-        .run = fn, .note = "made by the optimizer"                                                 \
+        .run = fn, .types = TYPE(F32), .note = "made by the optimizer"                             \
     }
 
 const struct op ops_lut_fused[] = {

@@ -244,9 +244,12 @@ static const struct attr_def compress_attrs[] = {A(axis, .number = NO_AXIS), {0}
     }
 
 const struct op ops_misc[] = {
-    ROW("Trilu", trilu, 14, .min_in = 1, .max_in = 2, .attrs = trilu_attrs),
-    ROW("EyeLike", eye, 9, .min_in = 1, .max_in = 1, .traits = T_VALUEFREE, .attrs = eye_attrs),
-    ROW("ReverseSequence", reverse, 10, .min_in = 2, .max_in = 2, .attrs = reverse_attrs),
-    ROW("Compress", compress, 9, .min_in = 2, .max_in = 2, .attrs = compress_attrs),
-    ROW("Det", det, 11, .min_in = 1, .max_in = 1, .prepare = det_prepare),
+    ROW("Trilu", trilu, 14, .min_in = 1, .max_in = 2, .attrs = trilu_attrs, .types = TYPES_ALL),
+    ROW("EyeLike", eye, 9, .min_in = 1, .max_in = 1, .traits = T_VALUEFREE, .attrs = eye_attrs,
+        .types = TYPES_ALL),
+    ROW("ReverseSequence", reverse, 10, .min_in = 2, .max_in = 2, .attrs = reverse_attrs,
+        .types = TYPES_ALL),
+    ROW("Compress", compress, 9, .min_in = 2, .max_in = 2, .attrs = compress_attrs,
+        .types = TYPES_ALL),
+    ROW("Det", det, 11, .min_in = 1, .max_in = 1, .prepare = det_prepare, .types = TYPES_FLOAT),
     {0}};

@@ -14,6 +14,16 @@ const struct op *op_find(const char *domain, const char *type, int opset)
     return NULL;
 }
 
+int op_shape(const struct op *op, struct op_ctx *c, struct err *e)
+{
+    char text[TENSOR_TEXT_MAX];
+    const struct tensor *x = c->n_in > 0 ? c->in[0] : NULL;
+    if (x && !(op->types & 1u << x->type))
+        return err_set(e, ERR_UNSUPPORTED, "", "%s of %s is not computed.", op->type,
+                       tensor_text(x, text));
+    return op->shape(c, e);
+}
+
 static const char *const attr_kinds[] = {
     [ATTR_FLOAT] = "a float",   [ATTR_INT] = "an int",     [ATTR_STRING] = "a string",
     [ATTR_TENSOR] = "a tensor", [ATTR_GRAPH] = "a graph",  [ATTR_FLOATS] = "floats",

@@ -109,6 +109,15 @@ struct strings {
     const char *const *v;
 };
 
+/* Sets of element types, for a row's .types. */
+#define TYPE(t)        (1u << DT_##t)
+#define TYPES_FLOAT    (TYPE(F32) | TYPE(F64) | TYPE(F16))
+#define TYPES_SIGNED   (TYPE(I8) | TYPE(I16) | TYPE(I32) | TYPE(I64))
+#define TYPES_UNSIGNED (TYPE(U8) | TYPE(U16) | TYPE(U32) | TYPE(U64))
+#define TYPES_INT      (TYPES_SIGNED | TYPES_UNSIGNED)
+#define TYPES_NUMBER   (TYPES_FLOAT | TYPES_INT)
+#define TYPES_ALL      (TYPES_NUMBER | TYPE(BOOL))
+
 /* What an operator sees of its node. */
 struct op_ctx {
     const struct node *node; /* for messages and node->opset */
@@ -131,6 +140,7 @@ struct op {
         until; /* opset versions of the domain, until 0 = the newest; rows must not overlap */
     int min_in, max_in; /* max_in -1 = any number */
     int max_out;        /* 0 = 1; -1 = any number */
+    unsigned types;     /* of input 0 (TYPES_FLOAT …); 0 = it has no inputs */
     struct port in[OP_PORTS];
     struct port out[2];
     unsigned traits;
@@ -155,6 +165,9 @@ extern const struct op *const op_families[];
 const struct op *op_find(const char *domain, const char *type, int opset);
 /* Fills a fresh attribute struct of the row from the node's attributes. */
 int op_attrs(const struct op *op, struct node *n, struct arena *a, struct err *e);
+
+/* The row's shape, once input 0 is of a type that the row takes; ERR_UNSUPPORTED else. */
+int op_shape(const struct op *op, struct op_ctx *c, struct err *e);
 
 /* ---- small helpers that every family needs (ops/op.c) ---- */
 

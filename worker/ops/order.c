@@ -364,13 +364,14 @@ static const struct attr_def cum_sum_attrs[] = {A(exclusive), A(reverse), {0}};
     .traits = T_QUANT
 
 const struct op ops_order[] = {
-    ROW("ArgMax", arg, ARG, .run = arg_max_run),
-    ROW("ArgMin", arg, ARG, .run = arg_min_run),
+    ROW("ArgMax", arg, ARG, .run = arg_max_run, .types = TYPES_NUMBER),
+    ROW("ArgMin", arg, ARG, .run = arg_min_run, .types = TYPES_NUMBER),
     ROW("TopK", top_k, .since = 1, .until = 9, .min_in = 1, .max_in = 1, .max_out = 2,
-        .attrs = top_1_attrs, .prepare = top_k_prepare, .run = top_k_run),
+        .attrs = top_1_attrs, .prepare = top_k_prepare, .run = top_k_run, .types = TYPES_NUMBER),
     ROW("TopK", top_k, .since = 10, .min_in = 2, .max_in = 2, .max_out = 2, .attrs = top_attrs,
-        .traits = T_SHAPE_DATA, .prepare = top_k_prepare, .run = top_k_run),
+        .traits = T_SHAPE_DATA, .prepare = top_k_prepare, .run = top_k_run, .types = TYPES_NUMBER),
     ROW("CumSum", cum_sum, .since = 11, .min_in = 2, .max_in = 2, .attrs = cum_sum_attrs,
-        .run = cum_sum_run),
-    ROW("NonZero", non_zero, .since = 9, .min_in = 1, .max_in = 1, .run = non_zero_run),
+        .run = cum_sum_run, .types = TYPES_NUMBER),
+    ROW("NonZero", non_zero, .since = 9, .min_in = 1, .max_in = 1, .run = non_zero_run,
+        .types = TYPES_ALL),
     {0}};

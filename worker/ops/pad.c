@@ -196,7 +196,8 @@ static int pad_run(const struct op_ctx *c, struct err *e)
     {                                                                                              \
         "Pad", ONNX, .layout = L_ANY, .in = {FEATURE, PLAIN_PORT}, .out = {FEATURE},               \
                      .traits = T_QUANT | T_SHAPE_DATA, .attr_size = sizeof(struct pad_attr),       \
-                     .shape = pad_shape, .prepare = pad_prepare, .run = pad_run, __VA_ARGS__       \
+                     .shape = pad_shape, .prepare = pad_prepare, .run = pad_run,                   \
+                     .types = TYPES_ALL, __VA_ARGS__                                               \
     }
 
 const struct op ops_pad[] = {

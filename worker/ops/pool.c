@@ -416,16 +416,17 @@ static int global_lp_run(const struct op_ctx *c, struct err *e)
     .shape = global_shape, .prepare = global_prepare, .run = run_, .note = "fast in float32"
 #define SHARES T_QUANT | T_PRESERVES | T_LOOKTHRU
 
-const struct op ops_pool[] = {{POOL("MaxPool", 1, 0, SHARES, max_attrs, max_prepare), .max_out = 2,
-                               .in = {FEATURE}, .out = {FEATURE}},
-                              {POOL("AveragePool", 1, 0, T_QUANT, average_attrs, average_prepare),
-                               .in = {FEATURE}, .out = {FEATURE}},
-                              {POOL("LpPool", 1, 1, 0, lp_old_attrs, lp_prepare)},
-                              {POOL("LpPool", 2, 0, 0, lp_attrs, lp_prepare)},
-                              {GLOBAL("GlobalMaxPool", 1, 0, SHARES, NULL, global_max_run),
-                               .in = {FEATURE}, .out = {FEATURE}},
-                              {GLOBAL("GlobalAveragePool", 1, 0, T_QUANT, NULL, global_average_run),
-                               .in = {FEATURE}, .out = {FEATURE}},
-                              {GLOBAL("GlobalLpPool", 1, 1, 0, global_lp_old_attrs, global_lp_run)},
-                              {GLOBAL("GlobalLpPool", 2, 0, 0, global_lp_attrs, global_lp_run)},
-                              {0}};
+const struct op ops_pool[] = {
+    {POOL("MaxPool", 1, 0, SHARES, max_attrs, max_prepare), .max_out = 2, .in = {FEATURE},
+     .out = {FEATURE}, .types = TYPES_FLOAT | TYPE(U8) | TYPE(I8)},
+    {POOL("AveragePool", 1, 0, T_QUANT, average_attrs, average_prepare), .in = {FEATURE},
+     .out = {FEATURE}, .types = TYPES_FLOAT},
+    {POOL("LpPool", 1, 1, 0, lp_old_attrs, lp_prepare), .types = TYPES_FLOAT},
+    {POOL("LpPool", 2, 0, 0, lp_attrs, lp_prepare), .types = TYPES_FLOAT},
+    {GLOBAL("GlobalMaxPool", 1, 0, SHARES, NULL, global_max_run), .in = {FEATURE}, .out = {FEATURE},
+     .types = TYPES_FLOAT},
+    {GLOBAL("GlobalAveragePool", 1, 0, T_QUANT, NULL, global_average_run), .in = {FEATURE},
+     .out = {FEATURE}, .types = TYPES_FLOAT},
+    {GLOBAL("GlobalLpPool", 1, 1, 0, global_lp_old_attrs, global_lp_run), .types = TYPES_FLOAT},
+    {GLOBAL("GlobalLpPool", 2, 0, 0, global_lp_attrs, global_lp_run), .types = TYPES_FLOAT},
+    {0}};

@@ -343,11 +343,13 @@ static const struct attr_def conv_attrs[] = {ATTR(STRING, conv_attr, auto_pad, .
 #define CONV                                                                                       \
     .attrs = conv_attrs, .attr_size = sizeof(struct conv_attr), .shape = conv_shape, .run = conv_run
 
-const struct op ops_qlinear[] = {{"MatMulInteger", ONNX, .since = 10, .min_in = 2, .max_in = 4,
-                                  .shape = matmul_shape, .run = matmul_run},
-                                 {"QLinearMatMul", ONNX, .since = 10, .min_in = 8, .max_in = 8,
-                                  .shape = matmul_shape, .run = matmul_run},
-                                 {"ConvInteger", ONNX, .since = 10, .min_in = 2, .max_in = 4, CONV},
-                                 {"QLinearConv", ONNX, .since = 10, .min_in = 8, .max_in = 9, CONV,
-                                  .note = "1 to 3 spatial dims"},
-                                 {0}};
+const struct op ops_qlinear[] = {
+    {"MatMulInteger", ONNX, .since = 10, .min_in = 2, .max_in = 4, .shape = matmul_shape,
+     .run = matmul_run, .types = TYPE(U8) | TYPE(I8)},
+    {"QLinearMatMul", ONNX, .since = 10, .min_in = 8, .max_in = 8, .shape = matmul_shape,
+     .run = matmul_run, .types = TYPE(U8) | TYPE(I8)},
+    {"ConvInteger", ONNX, .since = 10, .min_in = 2, .max_in = 4, CONV,
+     .types = TYPE(U8) | TYPE(I8)},
+    {"QLinearConv", ONNX, .since = 10, .min_in = 8, .max_in = 9, CONV,
+     .note = "1 to 3 spatial dims", .types = TYPE(U8) | TYPE(I8)},
+    {0}};

@@ -218,12 +218,15 @@ static const struct attr_def quantize_attrs[] = {A(axis, .number = 1), A(saturat
 
 const struct op ops_quantize[] = {
     ROW("QuantizeLinear", quantize, .min_in = 2, .max_in = 3, .attrs = quantize_attrs,
-        .note = "to 8 and 16 bit integers"),
-    ROW("DequantizeLinear", dequantize, .min_in = 2, .max_in = 3, .attrs = quantize_attrs),
-    ROW("DynamicQuantizeLinear", dynamic, .min_in = 1, .max_in = 1, .max_out = 3),
+        .note = "to 8 and 16 bit integers", .types = TYPES_FLOAT | TYPE(I32)),
+    ROW("DequantizeLinear", dequantize, .min_in = 2, .max_in = 3, .attrs = quantize_attrs,
+        .types = TYPE(U8) | TYPE(I8) | TYPE(U16) | TYPE(I16) | TYPE(I32)),
+    ROW("DynamicQuantizeLinear", dynamic, .min_in = 1, .max_in = 1, .max_out = 3,
+        .types = TYPE(F32)),
     {"QuantizeLinear", MSFT, .since = 1, .shape = quantize_shape, .run = quantize_run,
      .attr_size = sizeof(struct quantize_attr), .min_in = 2, .max_in = 3, .attrs = quantize_attrs,
-     .note = "to 8 and 16 bit integers"},
+     .note = "to 8 and 16 bit integers", .types = TYPES_FLOAT | TYPE(I32)},
     {"DequantizeLinear", MSFT, .since = 1, .shape = dequantize_shape, .run = dequantize_run,
-     .attr_size = sizeof(struct quantize_attr), .min_in = 2, .max_in = 3, .attrs = quantize_attrs},
+     .attr_size = sizeof(struct quantize_attr), .min_in = 2, .max_in = 3, .attrs = quantize_attrs,
+     .types = TYPE(U8) | TYPE(I8) | TYPE(U16) | TYPE(I16) | TYPE(I32)},
     {0}};

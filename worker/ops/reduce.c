@@ -340,14 +340,15 @@ OPERATOR(min)
     }
 #define QUANT .in = {FEATURE, PLAIN_PORT}, .out = {FEATURE}, .traits = T_QUANT
 
-const struct op ops_reduce[] = {ROW("ReduceSum", sum, QUANT),
-                                ROW("ReduceMean", mean, QUANT),
-                                ROW("ReduceL1", l1, QUANT),
-                                ROW("ReduceL2", l2, QUANT),
-                                ROW("ReduceMax", max, QUANT | T_LOOKTHRU),
-                                ROW("ReduceMin", min, .traits = 0),
-                                ROW("ReduceProd", prod, .traits = T_SHAPE_DATA),
-                                ROW("ReduceSumSquare", square, .traits = 0),
-                                ROW("ReduceLogSum", log_sum, .traits = 0),
-                                ROW("ReduceLogSumExp", log_sum_exp, .traits = 0),
-                                {0}};
+const struct op ops_reduce[] = {
+    ROW("ReduceSum", sum, QUANT, .types = TYPES_NUMBER),
+    ROW("ReduceMean", mean, QUANT, .types = TYPES_NUMBER),
+    ROW("ReduceL1", l1, QUANT, .types = TYPES_NUMBER),
+    ROW("ReduceL2", l2, QUANT, .types = TYPES_NUMBER),
+    ROW("ReduceMax", max, QUANT | T_LOOKTHRU, .types = TYPES_ALL),
+    ROW("ReduceMin", min, .traits = 0, .types = TYPES_ALL),
+    ROW("ReduceProd", prod, .traits = T_SHAPE_DATA, .types = TYPES_NUMBER),
+    ROW("ReduceSumSquare", square, .traits = 0, .types = TYPES_NUMBER),
+    ROW("ReduceLogSum", log_sum, .traits = 0, .types = TYPES_NUMBER),
+    ROW("ReduceLogSumExp", log_sum_exp, .traits = 0, .types = TYPES_ALL),
+    {0}};

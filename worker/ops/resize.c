@@ -447,8 +447,11 @@ static const struct attr_def resize_attrs[] = {
     }
 
 const struct op ops_resize[] = {
-    ROW("Upsample", scales_attrs, .since = 7, .until = 8, .min_in = 1, .max_in = 1),
-    ROW("Upsample", old_attrs, .since = 9, .until = 9, .min_in = 2, .max_in = 2),
-    ROW("Resize", old_attrs, .since = 10, .until = 10, .min_in = 2, .max_in = 2),
-    ROW("Resize", resize_attrs, .since = 11, .min_in = 1, .max_in = 4),
+    ROW("Upsample", scales_attrs, .since = 7, .until = 8, .min_in = 1, .max_in = 1,
+        .types = TYPES_ALL),
+    ROW("Upsample", old_attrs, .since = 9, .until = 9, .min_in = 2, .max_in = 2,
+        .types = TYPES_ALL),
+    ROW("Resize", old_attrs, .since = 10, .until = 10, .min_in = 2, .max_in = 2,
+        .types = TYPES_ALL),
+    ROW("Resize", resize_attrs, .since = 11, .min_in = 1, .max_in = 4, .types = TYPES_ALL),
     {0}};

@@ -366,7 +366,7 @@ static const struct attr_def rnn_attrs[] = {A(STRINGS, activations),
     }
 #define QUANT .in = {FEATURE, WEIGHT(-1), WEIGHT(-1)}, .out = {FEATURE, FEATURE}, .traits = T_QUANT
 
-const struct op ops_rnn[] = {ROW("RNN", rnn, 6, 2, .traits = 0),
-                             ROW("GRU", gru, 6, 2, QUANT),
-                             ROW("LSTM", lstm, 8, 3, QUANT),
+const struct op ops_rnn[] = {ROW("RNN", rnn, 6, 2, .traits = 0, .types = TYPES_FLOAT),
+                             ROW("GRU", gru, 6, 2, QUANT, .types = TYPES_FLOAT),
+                             ROW("LSTM", lstm, 8, 3, QUANT, .types = TYPES_FLOAT),
                              {0}};

@@ -249,9 +249,9 @@ static const struct attr_def sample_attrs[] = {
     ATTR(INT, sample_attr, align_corners),
     {0}};
 
-const struct op ops_sample[] = {{"GridSample", ONNX, .since = 16, .min_in = 2, .max_in = 2,
-                                 .in = {FEATURE, FEATURE}, .out = {FEATURE}, .traits = T_QUANT,
-                                 .layout = L_CL, .attrs = sample_attrs,
-                                 .attr_size = sizeof(struct sample_attr), .shape = sample_shape,
-                                 .run = sample_run, .note = "1 to 3 spatial dims"},
-                                {0}};
+const struct op ops_sample[] = {
+    {"GridSample", ONNX, .since = 16, .min_in = 2, .max_in = 2, .in = {FEATURE, FEATURE},
+     .out = {FEATURE}, .traits = T_QUANT, .layout = L_CL, .attrs = sample_attrs,
+     .attr_size = sizeof(struct sample_attr), .shape = sample_shape, .run = sample_run,
+     .note = "1 to 3 spatial dims", .types = TYPES_ALL},
+    {0}};

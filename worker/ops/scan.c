@@ -274,7 +274,7 @@ static const struct attr_def scan_attrs[] = {SCAN_ATTRS,
 #define SCAN(from, to, run_)                                                                       \
     "Scan", ONNX, .since = from, .until = to, .max_in = -1, .max_out = -1, .traits = T_SUBGRAPHS,  \
                   .layout = L_PLAIN, .attr_size = sizeof(struct scan_attr), .check = scan_check,   \
-                  .shape = turns_shape, .run = run_, .note = TURNS_NOTE
+                  .shape = turns_shape, .types = TYPES_ALL, .run = run_, .note = TURNS_NOTE
 
 const struct op ops_scan[] = {{SCAN(8, 8, batched_run), .attrs = scan_old_attrs},
                               {SCAN(9, 0, scan_run), .attrs = scan_attrs, .min_in = 1},

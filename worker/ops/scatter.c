@@ -238,10 +238,10 @@ static const struct attr_def one_hot_attrs[] = {ATTR(INT, index_attr, axis, .num
                     .shape = stem##_shape, .run = stem##_run, __VA_ARGS__                          \
     }
 
-const struct op ops_scatter[] = {ROW("Scatter", elements, 9, 10, .traits = T_INPLACE),
-                                 ROW("ScatterElements", elements, 11, 0, .traits = T_INPLACE),
-                                 ROW("ScatterND", nd, 11, 0, .in = {FEATURE, PLAIN_PORT, FEATURE},
-                                     .out = {FEATURE},
-                                     .traits = T_QUANT | T_LOOKTHRU | T_INPLACE | T_SHAPE_DATA),
-                                 ROW("OneHot", one_hot, 9, 0, .traits = T_SHAPE_DATA),
-                                 {0}};
+const struct op ops_scatter[] = {
+    ROW("Scatter", elements, 9, 10, .traits = T_INPLACE, .types = TYPES_ALL),
+    ROW("ScatterElements", elements, 11, 0, .traits = T_INPLACE, .types = TYPES_ALL),
+    ROW("ScatterND", nd, 11, 0, .in = {FEATURE, PLAIN_PORT, FEATURE}, .out = {FEATURE},
+        .traits = T_QUANT | T_LOOKTHRU | T_INPLACE | T_SHAPE_DATA, .types = TYPES_ALL),
+    ROW("OneHot", one_hot, 9, 0, .traits = T_SHAPE_DATA, .types = TYPES_ALL),
+    {0}};

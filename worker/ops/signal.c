@@ -263,11 +263,13 @@ static const struct attr_def stft_attrs[] = {A(onesided, .number = 1), {0}};
 #define ONE .min_in = 1, .max_in = 1
 
 const struct op ops_signal[] = {
-    ROW("HannWindow", hann, 17, window, window_attrs, ONE),
-    ROW("HammingWindow", hamming, 17, window, window_attrs, ONE),
-    ROW("BlackmanWindow", blackman, 17, window, window_attrs, ONE),
+    ROW("HannWindow", hann, 17, window, window_attrs, ONE, .types = TYPES_INT),
+    ROW("HammingWindow", hamming, 17, window, window_attrs, ONE, .types = TYPES_INT),
+    ROW("BlackmanWindow", blackman, 17, window, window_attrs, ONE, .types = TYPES_INT),
     ROW("DFT", dft, 17, dft, dft_attrs, .until = 19, .min_in = 1, .max_in = 2,
-        .prepare = dft_prepare),
-    ROW("DFT", dft, 20, dft, dft_20_attrs, .min_in = 1, .max_in = 3, .prepare = dft_prepare),
-    ROW("STFT", stft, 17, stft, stft_attrs, .min_in = 2, .max_in = 4, .prepare = stft_prepare),
+        .prepare = dft_prepare, .types = TYPES_FLOAT),
+    ROW("DFT", dft, 20, dft, dft_20_attrs, .min_in = 1, .max_in = 3, .prepare = dft_prepare,
+        .types = TYPES_FLOAT),
+    ROW("STFT", stft, 17, stft, stft_attrs, .min_in = 2, .max_in = 4, .prepare = stft_prepare,
+        .types = TYPES_FLOAT),
     {0}};

@@ -301,7 +301,7 @@ static const struct attr_def first_attrs[] = {ATTR(INT, softmax_attr, axis, .num
     }
 #define QUANT .in = {FEATURE}, .out = {FEATURE}, .traits = T_QUANT | T_INPLACE
 
-const struct op ops_softmax[] = {ROWS("Softmax", softmax, QUANT),
-                                 ROWS("LogSoftmax", log_softmax, QUANT),
-                                 ROWS("Hardmax", hardmax, .traits = 0),
+const struct op ops_softmax[] = {ROWS("Softmax", softmax, QUANT, .types = TYPES_FLOAT),
+                                 ROWS("LogSoftmax", log_softmax, QUANT, .types = TYPES_FLOAT),
+                                 ROWS("Hardmax", hardmax, .traits = 0, .types = TYPES_FLOAT),
                                  {0}};

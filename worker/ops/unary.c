@@ -253,7 +253,7 @@ static const struct attr_def gelu_attrs[] = {ATTR(STRING, unary_attr, approximat
     }
 #define LUT(name, stem, ...)                                                                       \
     ROW(name, stem, float_shape, .in = {FEATURE}, .out = {FEATURE},                                \
-        .traits = T_QUANT | T_LUT | T_INPLACE, ##__VA_ARGS__)
+        .traits = T_QUANT | T_LUT | T_INPLACE, .types = TYPES_FLOAT, ##__VA_ARGS__)
 #define ATTRS(table) .attrs = table
 
 const struct op ops_unary[] = {
@@ -265,7 +265,7 @@ const struct op ops_unary[] = {
     LUT("Ceil", ceil),
     LUT("Round", round),
     ROW("Erf", erf, number_shape, .in = {FEATURE}, .out = {FEATURE},
-        .traits = T_QUANT | T_LUT | T_INPLACE),
+        .traits = T_QUANT | T_LUT | T_INPLACE, .types = TYPES_NUMBER),
     LUT("Sin", sin),
     LUT("Cos", cos),
     LUT("Tan", tan),
@@ -289,9 +289,10 @@ const struct op ops_unary[] = {
     LUT("HardSigmoid", hard_sigmoid, ATTRS(hard_attrs)),
     LUT("ThresholdedRelu", thresholded, ATTRS(alpha_1)),
     ROW("Celu", celu, celu_shape, .in = {FEATURE}, .out = {FEATURE},
-        .traits = T_QUANT | T_LUT | T_INPLACE, ATTRS(alpha_1)),
+        .traits = T_QUANT | T_LUT | T_INPLACE, ATTRS(alpha_1), .types = TYPES_FLOAT),
     ROW("Gelu", gelu, gelu_shape, .in = {FEATURE}, .out = {FEATURE},
-        .traits = T_QUANT | T_LUT | T_INPLACE, ATTRS(gelu_attrs)),
-    ROW("Swish", swish, float_shape, .traits = T_INPLACE, ATTRS(alpha_1)),
-    ROW("Shrink", shrink, number_shape, .traits = T_INPLACE, ATTRS(shrink_attrs)),
+        .traits = T_QUANT | T_LUT | T_INPLACE, ATTRS(gelu_attrs), .types = TYPES_FLOAT),
+    ROW("Swish", swish, float_shape, .traits = T_INPLACE, ATTRS(alpha_1), .types = TYPES_FLOAT),
+    ROW("Shrink", shrink, number_shape, .traits = T_INPLACE, ATTRS(shrink_attrs),
+        .types = TYPES_NUMBER),
     {0}};

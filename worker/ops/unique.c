@@ -191,5 +191,5 @@ static const struct attr_def unique_attrs[] = {
 const struct op ops_unique[] = {{"Unique", ONNX, .since = 11, .min_in = 1, .max_in = 1,
                                  .max_out = 4, .attrs = unique_attrs,
                                  .attr_size = sizeof(struct unique_attr), .shape = unique_shape,
-                                 .prepare = unique_prepare, .run = unique_run},
+                                 .prepare = unique_prepare, .run = unique_run, .types = TYPES_ALL},
                                 {0}};

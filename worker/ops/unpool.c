@@ -226,9 +226,10 @@ static const struct attr_def unpool_attrs[] = {
     A(kernel_shape, .required = true), A(strides), A(pads), {0}};
 static const struct attr_def col2im_attrs[] = {A(strides), A(dilations), A(pads), {0}};
 
-const struct op ops_unpool[] = {
-    {"MaxUnpool", ONNX, .since = 9, .min_in = 2, .max_in = 3, .attrs = unpool_attrs,
-     .attr_size = sizeof(struct unpool_attr), .shape = unpool_shape, .run = unpool_run},
-    {"Col2Im", ONNX, .since = 18, .min_in = 3, .max_in = 3, .attrs = col2im_attrs,
-     .attr_size = sizeof(struct unpool_attr), .shape = col2im_shape, .run = col2im_run},
-    {0}};
+const struct op ops_unpool[] = {{"MaxUnpool", ONNX, .since = 9, .min_in = 2, .max_in = 3,
+                                 .attrs = unpool_attrs, .attr_size = sizeof(struct unpool_attr),
+                                 .shape = unpool_shape, .run = unpool_run, .types = TYPES_ALL},
+                                {"Col2Im", ONNX, .since = 18, .min_in = 3, .max_in = 3,
+                                 .attrs = col2im_attrs, .attr_size = sizeof(struct unpool_attr),
+                                 .shape = col2im_shape, .run = col2im_run, .types = TYPES_NUMBER},
+                                {0}};

@@ -300,8 +300,9 @@ static const struct attr_def roi_attrs[] = {
 
 const struct op ops_vision[] = {{"NonMaxSuppression", ONNX, .since = 10, .min_in = 2, .max_in = 5,
                                  .attrs = nms_attrs, .attr_size = sizeof(struct nms_attr),
-                                 .shape = nms_shape, .prepare = nms_prepare, .run = nms_run},
+                                 .shape = nms_shape, .prepare = nms_prepare, .run = nms_run,
+                                 .types = TYPE(F32)},
                                 {"RoiAlign", ONNX, .since = 10, .min_in = 3, .max_in = 3,
                                  .attrs = roi_attrs, .attr_size = sizeof(struct roi_attr),
-                                 .shape = roi_shape, .run = roi_run},
+                                 .shape = roi_shape, .run = roi_run, .types = TYPES_FLOAT},
                                 {0}};
