@@ -17,11 +17,13 @@ struct ranking {
     const bool *widest;                  /* no calibration of it is below int16 */
     const double (*means)[METRIC_COUNT]; /* candidate */
     const double *per_output;            /* candidate × outputs: of the first metric, NaN: none */
-    const double *halves[2];             /* candidate: of the first metric, even and odd samples */
+    const double *sqnr;                  /* candidate × outputs, NaN: none */
+    const double (*halves[2])[METRIC_COUNT]; /* candidate: over even and odd samples */
 };
 
-/* New reference. */
-json_t *health_json(const struct ranking *r);
+/* New reference. *ret_worst_output: the output that loses most by sqnr, or -1: there is one only.
+ */
+json_t *health_json(const struct ranking *r, int *ret_worst_output);
 
 /* Kendall's tau-b of two lists; pairs with a NaN are left out. NaN when a list is all one value. */
 double kendall_tau(const double *a, const double *b, int n);

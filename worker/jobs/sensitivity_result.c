@@ -219,6 +219,82 @@ static bool is_widest(const struct sensitivity *s, const struct candidate *c)
     return true;
 }
 
+static double reached_mean(const struct sensitivity *s, int candidate, int output, enum metric m)
+{
+    if (!s->all->list[candidate].reaches[output])
+        return NAN;
+    return output_mean(s, s->row[candidate], output, m, 0, 1, seen(s, candidate));
+}
+
+/* ---- the branch that one output needs alone ---- */
+
+/* node → it is needed for the output; any other output is left out of `alone`. */
+static bool *needed_for(const struct sensitivity *s, int output, bool others, struct arena *a)
+{
+    const struct graph *g = s->graph;
+    bool *value = arena_array(a, (size_t)g->n_values + 1, sizeof *value);
+    bool *node = arena_array(a, (size_t)g->n_nodes + 1, sizeof *node);
+    for (int o = 0; o < s->all->n_outputs; o++)
+        value[s->all->outputs[o]] = others ? o != output : o == output;
+    for (int i = g->n_nodes - 1; i >= 0; i--) {
+        const struct node *n = &g->nodes[i];
+        for (int k = 0; k < n->n_out; k++)
+            node[i] = node[i] || (n->out[k] != VALUE_NONE && value[n->out[k]]);
+        for (int k = 0; k < n->n_in && node[i]; k++)
+            if (n->in[k] != VALUE_NONE)
+                value[n->in[k]] = true;
+    }
+    return node;
+}
+
+static bool reads_from(const struct graph *g, const struct node *n, const bool *inside)
+{
+    for (int k = 0; k < n->n_in; k++) {
+        int v = n->in[k];
+        if (v == VALUE_NONE || (g->values[v].producer < 0 && !g->values[v].is_input))
+            continue; /* a constant */
+        if (g->values[v].producer < 0 || !inside[g->values[v].producer])
+            return false;
+    }
+    return true;
+}
+
+/* A subgraph_config for what only the output that loses most needs: when promoting node after node
+ * does not help, its whole head may. */
+static void add_branch(const struct sensitivity *s, int output, json_t *health)
+{
+    const struct graph *g = s->graph;
+    struct arena a = ARENA_INIT;
+    json_t *inputs = json_array(), *outputs = json_array();
+    int count = 0, end = output < 0 ? -1 : g->values[s->all->outputs[output]].producer;
+    bool *inside = output < 0 ? NULL : needed_for(s, output, false, &a);
+    const bool *others = output < 0 ? NULL : needed_for(s, output, true, &a);
+    for (int i = 0; inside && i < g->n_nodes; i++)
+        count += inside[i] = inside[i] && !others[i];
+    for (int i = 0; count && i < g->n_nodes; i++)
+        if (inside[i] && !reads_from(g, &g->nodes[i], inside))
+            json_array_append_new(inputs, json_string(g->nodes[i].name));
+    if (count && end >= 0 && inside[end])
+        json_array_append_new(outputs, json_string(g->nodes[end].name));
+    bool found = json_array_size(inputs) && json_array_size(outputs);
+    json_object_set_new(health, "branch",
+                        found ? json_pack("{s:s, s:O, s:O, s:i}", "output",
+                                          s->all->output_names[output], "inputs", inputs, "outputs",
+                                          outputs, "nodes", count)
+                              : json_null());
+    if (found && json_array_size(json_object_get(health, "advice")))
+        json_array_append_new(
+            json_object_get(health, "advice"),
+            json_sprintf("If promoting single nodes does not help, try the branch that only "
+                         "\"%s\" needs as a subgraph_config, from \"%s\"%s to \"%s\".",
+                         s->all->output_names[output], json_string_value(json_array_get(inputs, 0)),
+                         json_array_size(inputs) > 1 ? " and others" : "",
+                         json_string_value(json_array_get(outputs, 0))));
+    json_decref(inputs);
+    json_decref(outputs);
+    arena_done(&a);
+}
+
 static json_t *make_health(const struct sensitivity *s)
 {
     struct arena a = ARENA_INIT;
@@ -229,32 +305,41 @@ static json_t *make_health(const struct sensitivity *s)
     bool *widest = arena_array(&a, n, sizeof *widest);
     double(*means)[METRIC_COUNT] = arena_array(&a, n, sizeof *means);
     double *per_output = arena_array(&a, n * outputs, sizeof *per_output);
-    double *even = arena_array(&a, n, sizeof *even), *odd = arena_array(&a, n, sizeof *odd);
+    double *sqnr = arena_array(&a, n * outputs, sizeof *sqnr);
+    double(*even)[METRIC_COUNT] = arena_array(&a, n, sizeof *even);
+    double(*odd)[METRIC_COUNT] = arena_array(&a, n, sizeof *odd);
     for (int c = 0; c < s->all->n; c++) {
         const struct candidate *k = &s->all->list[c];
         names[c] = k->name;
         same[c] = k->same;
         widest[c] = is_widest(s, k);
-        for (int m = 0; m < METRIC_COUNT; m++)
+        for (int m = 0; m < METRIC_COUNT; m++) {
             means[c][m] = total_mean(s, c, (enum metric)m, 0, 1, seen(s, c));
-        for (size_t o = 0; o < outputs; o++)
-            per_output[(size_t)c * outputs + o] =
-                k->reaches[o] ? output_mean(s, s->row[c], (int)o, first, 0, 1, seen(s, c)) : NAN;
-        even[c] = total_mean(s, c, first, 0, 2, seen(s, c));
-        odd[c] = total_mean(s, c, first, 1, 2, seen(s, c));
+            even[c][m] = total_mean(s, c, (enum metric)m, 0, 2, seen(s, c));
+            odd[c][m] = total_mean(s, c, (enum metric)m, 1, 2, seen(s, c));
+        }
+        for (size_t o = 0; o < outputs; o++) {
+            size_t at = (size_t)c * outputs + o;
+            per_output[at] = reached_mean(s, c, (int)o, first);
+            sqnr[at] = reached_mean(s, c, (int)o, M_SQNR);
+        }
     }
-    struct ranking r = {s->all->n,
-                        s->all->n_outputs,
-                        s->n_samples,
-                        first,
-                        names,
-                        s->all->output_names,
-                        same,
-                        widest,
-                        (const double(*)[METRIC_COUNT])means,
-                        per_output,
-                        {even, odd}};
-    json_t *ret = health_json(&r);
+    struct ranking r = {
+        .n = s->all->n,
+        .n_outputs = s->all->n_outputs,
+        .n_samples = s->n_samples,
+        .first = first,
+        .names = names,
+        .outputs = s->all->output_names,
+        .same = same,
+        .widest = widest,
+        .means = (const double(*)[METRIC_COUNT])means,
+        .per_output = per_output,
+        .sqnr = sqnr,
+        .halves = {(const double(*)[METRIC_COUNT])even, (const double(*)[METRIC_COUNT])odd}};
+    int worst;
+    json_t *ret = health_json(&r, &worst);
+    add_branch(s, worst, ret);
     arena_done(&a);
     return ret;
 }
