@@ -134,6 +134,8 @@ void test_sensitivity__keeps_within_a_budget_with_the_same_figures(void)
     CHECK(json_equal(json_object_get(free_run, "rows"), json_object_get(tight, "rows")));
     CHECK(json_num(json_object_get(tight, "operations"), "executed", 0) >=
           json_num(json_object_get(free_run, "operations"), "executed", 0));
+    CHECK_INT(json_num(json_object_get(tight, "operations"), "naive", 0),
+              json_num(json_object_get(free_run, "operations"), "naive", 1));
     CHECK(strstr(refusal("low", json_pack("{s:i}", "memory", 100000)), "/options/memory"));
     json_decref(free_run);
     json_decref(tight);

@@ -321,6 +321,11 @@ int64_t sweep_shared_runs(const struct sweep *s)
     return memo_hits(s->memo);
 }
 
+uint64_t sweep_room(const struct sweep *s)
+{
+    return s->memory_bytes;
+}
+
 int64_t sweep_macs(const struct sweep *s)
 {
     return s->exact->macs;

@@ -69,6 +69,9 @@ void job_done(struct job *j); /* frees what the job holds */
 int job_progress(struct job *j, const char *phase, int done, int total, double rate, double eta_s,
                  struct err *e);
 
+/* Tells what happened to this run, as an event outside of the history; takes the reference. */
+int job_log(struct job *j, json_t *data, struct err *e);
+
 /* Finds a kind by its name in a table closed by NULL. */
 const struct job_kind *job_kind_in(const struct job_kind *const *kinds, const char *name);
 

@@ -99,6 +99,13 @@ int job_progress(struct job *j, const char *phase, int done, int total, double r
     return rc;
 }
 
+int job_log(struct job *j, json_t *data, struct err *e)
+{
+    int rc = j->io->event(j->io_ctx, -1, "log", data, e);
+    json_decref(data);
+    return rc;
+}
+
 /* ---- artifacts ---- */
 
 int job_hash_file(const char *path, char ret_hex[SHA256_HEX], uint64_t *ret_size, struct err *e)

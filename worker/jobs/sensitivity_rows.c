@@ -8,6 +8,8 @@
 
 #include "common/json.h"
 #include "worker/exec/exec.h"
+#include "worker/jobs/core.h"
+#include "worker/jobs/peak.h"
 #include "worker/jobs/sensitivity.h"
 
 /* A lease is some seconds of work on one core, yet small enough to share out evenly. */
@@ -30,6 +32,7 @@ struct rows {
     struct sweep *sweep;
     struct tensor *inputs;
     int at; /* the sample that `sweep` is ready for, or -1 */
+    struct peak *peak;
 };
 
 /* ---- in the processes that compute ---- */
@@ -67,6 +70,7 @@ static int make_sweep(void *ctx, struct err *e)
     if (sweep_new(s->graph, r->inputs, &opts, &r->sweep, e))
         return *e->at == '/' ? -1 : err_in(e, s->data->sample_names[r->first]);
     cut_leases(r);
+    peak_note(r->peak);
     return 0;
 }
 
@@ -112,6 +116,7 @@ static int run_row(void *ctx, int index, struct buf *ret, struct err *e)
     buf_add(ret, &counts, sizeof counts);
     buf_add(ret, sums, n * sizeof *sums);
     free(sums);
+    peak_note(r->peak);
     return rc ? err_in(e, c->name) : 0;
 }
 
@@ -193,6 +198,21 @@ static int same_shapes(const struct sensitivity *s, int first, int end)
     return n;
 }
 
+static int tell_peak(const struct rows *r, struct err *e)
+{
+    int64_t peak = peak_bytes(r->peak);
+    if (!r->sweep) /* all rows were known */
+        return 0;
+    return job_log(
+        r->s->job,
+        json_pack("{s:o, s:I, s:I}", "message",
+                  json_sprintf("The sweep's processes held %lld MiB at most, of it "
+                               "%lld MiB of float activations.",
+                               (long long)(peak >> 20), (long long)(sweep_room(r->sweep) >> 20)),
+                  "peak_bytes", (json_int_t)peak, "kept_bytes", (json_int_t)sweep_room(r->sweep)),
+        e);
+}
+
 static int run_group(struct rows *r, struct err *e)
 {
     static const struct task_kind kind = {
@@ -202,12 +222,16 @@ static int run_group(struct rows *r, struct err *e)
     r->tasks = xcalloc((size_t)n + 1, sizeof *r->tasks);
     r->own = xcalloc((size_t)n + 1, sizeof *r->own);
     r->inputs = xcalloc((size_t)r->s->graph->n_inputs + 1, sizeof *r->inputs);
+    r->peak = peak_new();
     buf_init(&common, JSON_TEXT_MAX);
     describe_common(r->s, &common);
     describe_tasks(r);
     int rc =
         job_map(r->s->job, &kind, "sweep", common.data, common.len, r->tasks, n, take_row, r, e);
+    if (!rc)
+        rc = tell_peak(r, e);
     buf_done(&common);
+    peak_free(r->peak);
     sweep_free(r->sweep);
     free(r->inputs);
     free(r->own);
