@@ -23,8 +23,9 @@ enum exit_status {
 
 struct options {
     const char *url, *config, *out, *name, *labels, *calibration, *store, *samples, *limit, *state,
-        *after, *metrics, *node_type, *outputs, *data_num, *interested, *verbose, *save_dir, *march;
-    bool json, local, wait_not, help, full_names, nodes, info, opset21;
+        *after, *metrics, *node_type, *outputs, *data_num, *interested, *verbose, *save_dir, *march,
+        *memory;
+    bool json, local, wait_not, help, full_names, fast, nodes, info, opset21;
 };
 
 enum { WORDS_MAX = 8 };

@@ -2,6 +2,7 @@
 #include "cli/sensitivity.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -134,15 +135,17 @@ static int take_list(json_t *options, const char *key, const char *text, bool ne
     return 0;
 }
 
-static int take_count(json_t *options, const char *text, struct err *e)
+static int take_number(json_t *options, const char *key, const char *text, long most,
+                       const char *option, struct err *e)
 {
     char *end;
     long n = text ? strtol(text, &end, 10) : 0;
     if (!text)
         return 0;
-    if (*end || end == text || n < 1 || n > DATA_MAX)
-        return err_set(e, ERR_BAD_REQUEST, "--data-num", "\"%s\" is no number of samples.", text);
-    json_object_set_new(options, "data_num", json_integer(n));
+    if (*end || end == text || n < 1 || n > most)
+        return err_set(e, ERR_BAD_REQUEST, option, "This must be a number from 1 on, not \"%s\".",
+                       text);
+    json_object_set_new(options, key, json_integer(n));
     return 0;
 }
 
@@ -159,13 +162,17 @@ static int take_verbose(json_t *options, const char *text, struct err *e)
 
 int sensitivity_request(const struct options *o, json_t *options, struct err *e)
 {
+    if (o->fast)
+        json_object_set_new(options, "fast", json_true());
     if (o->node_type)
         json_object_set_new(options, "node_type", json_string(o->node_type));
     return take_list(options, "metrics", o->metrics, false, "--metrics", e) ||
                    take_list(options, "outputs", o->outputs, false, "--output-nodes", e) ||
                    take_list(options, "interested_nodes", o->interested, true, "--interested-nodes",
                              e) ||
-                   take_count(options, o->data_num, e) || take_verbose(options, o->verbose, e)
+                   take_number(options, "data_num", o->data_num, DATA_MAX, "--data-num", e) ||
+                   take_number(options, "memory", o->memory, LONG_MAX, "--memory", e) ||
+                   take_verbose(options, o->verbose, e)
                ? -1
                : 0;
 }
@@ -207,21 +214,33 @@ struct layout {
     size_t width[TABLE_COLUMNS_MAX], whole;
 };
 
+/* row NULL: the headline. metric NULL: behind the metrics, where the fast mode tells samples. */
+static const char *cell_text(struct arena *a, const json_t *row, size_t column, const char *metric,
+                             bool full)
+{
+    if (!column)
+        return row ? name_text(a, json_str(row, "node", ""), full) : "node";
+    if (!metric)
+        return row ? arena_printf(a, "%lld", (long long)json_int(row, "samples_seen", 0))
+                   : "samples";
+    return row ? score_text(a, row, metric) : metric;
+}
+
 static void lay_out(struct arena *a, const json_t *result, bool full, struct layout *t)
 {
     const json_t *metrics = json_object_get(result, "metrics"),
                  *rows = json_object_get(result, "rows");
     size_t m = json_array_size(metrics), n = json_array_size(rows);
+    bool fast = json_object_get(result, "rounds") != NULL;
+    m += fast && m + 2 < TABLE_COLUMNS_MAX;
     *t = (struct layout){.n_columns = (m < TABLE_COLUMNS_MAX ? m : TABLE_COLUMNS_MAX - 1) + 1,
                          .n_rows = n + 1};
     t->rows = arena_array(a, n + 1, sizeof *t->rows);
     for (size_t r = 0; r <= n; r++)
         for (size_t c = 0; c < t->n_columns; c++) {
             const json_t *row = r ? json_array_get(rows, r - 1) : NULL;
-            const char *metric = c ? json_string_value(json_array_get(metrics, c - 1)) : NULL;
-            t->rows[r][c] = !r  ? (c ? metric : "node")
-                            : c ? score_text(a, row, metric)
-                                : name_text(a, json_str(row, "node", ""), full);
+            t->rows[r][c] =
+                cell_text(a, row, c, json_string_value(json_array_get(metrics, c - 1)), full);
             size_t len = strlen(t->rows[r][c]);
             t->width[c] = len > t->width[c] ? len : t->width[c];
         }

@@ -103,6 +103,21 @@ test("rows are read page by page, by any metric, and as CSV", options, async () 
   await server.expect(422, "GET", `${target}?limit=0`);
 });
 
+test("the fast mode tells how many samples each row saw; a budget changes no figure", options, async () => {
+  const [whole, fast] = [await sweep({ data_num: 16, metrics: ["mse"] }), await sweep({ data_num: 16, metrics: ["mse"], fast: true })];
+  assert.deepEqual(fast.result.rounds.map((r) => r.samples), [4, 8, 16]);
+  assert.equal(fast.job.cache.misses, 0, "its rows are those of the whole sweep");
+  assert.equal(fast.result.rows[0].node, whole.result.rows[0].node);
+  for (const row of fast.result.rows) assert.ok(row.samples_seen >= 4 && row.interval[0] <= row.mse && row.mse <= row.interval[1], row.node);
+  assert.ok(fast.result.rows.some((row) => row.samples_seen < 16), "some were left behind");
+  const { result, job } = await sweep({ data_num: 2, metrics: ["mae"], memory: 80 << 20, interested_nodes: [whole.result.rows[0].node] });
+  const free = await sweep({ data_num: 2, metrics: ["mae"], interested_nodes: [whole.result.rows[0].node] });
+  assert.deepEqual(result.rows, free.result.rows);
+  const low = await server.ended((await server.submit({ kind: "sensitivity", model, data: ids.data, options: { memory: 1000, data_num: 20 } })).id);
+  assert.equal(low.error.at, "/options/memory");
+  assert.equal(job.state, "succeeded");
+});
+
 test("ptq and hmct-debugger print the table", options, async () => {
   const args = ["get-sensitivity-of-nodes", model, ids.data, "-n", "weight", "-m", "[cosine-similarity,mse]", "-v", "True"];
   const env = { ...process.env, PTQ_URL: `http://127.0.0.1:${server.port}` };

@@ -327,6 +327,19 @@ void test_sensitivity__the_printed_table_of_a_model_is_the_golden_file(void)
     json_decref(v);
 }
 
+void test_sensitivity__the_fast_mode_s_table_tells_how_many_samples_a_row_saw(void)
+{
+    CHECK_STR(table_of("{\"node_type\":\"node\",\"metrics\":[\"mse\"],\"rounds\":[],\"rows\":["
+                       "{\"node\":\"Conv_1\",\"mse\":0.5,\"samples_seen\":16},"
+                       "{\"node\":\"Conv_2\",\"mse\":0.25,\"samples_seen\":4}]}",
+                       false),
+              "===node sensitivity====\n"
+              "node    mse   samples  \n"
+              "-----------------------\n"
+              "Conv_1  0.5   16       \n"
+              "Conv_2  0.25  4        \n");
+}
+
 void test_sensitivity__full_names_are_not_cut(void)
 {
     CHECK(strstr(table_of(ROWS, true), "\nmodel/backbone/layer_with_a_long_name/number_17/Conv_o"));
