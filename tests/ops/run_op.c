@@ -146,8 +146,11 @@ struct run run_op_list(const char *type, int opset, const struct attr *attrs, in
 {
     struct run r = {.rc = 0};
     struct tensor *out[RUN_OUTS];
-    struct node node = {.name = type, .op_type = type, .domain = ONNX, .opset = opset};
-    node.op = op_find(ONNX, type, opset);
+    const char *colon = strchr(type, ':');
+    const char *domain = colon ? arena_strndup(&memory, type, (size_t)(colon - type)) : ONNX;
+    type = colon ? colon + 1 : type;
+    struct node node = {.name = type, .op_type = type, .domain = domain, .opset = opset};
+    node.op = op_find(domain, type, opset);
     CHECK(node.op != NULL);
     for (node.attrs = attrs; attrs && attrs[node.n_attrs].name;)
         node.n_attrs++;

@@ -56,7 +56,8 @@ struct run {
         }                                                                                          \
     }
 
-/* attrs: closed by an empty one, or NULL. Inputs: n_in of them, NULL = absent. */
+/* type: an operator of ONNX, or "domain:operator". attrs: closed by an empty one, or NULL. Inputs:
+ * n_in of them, NULL = absent. */
 struct run run_op_list(const char *type, int opset, const struct attr *attrs, int n_out, int n_in,
                        const struct tensor *const *in);
 #define run_op(type, opset, attrs, n_out, ...)                                                     \
