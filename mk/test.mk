@@ -28,7 +28,7 @@ test-models: setup-test ## the tests that need the model collection (PTQ_MODELS=
 	$(Q)scripts/tally "unit tests over models" "$(part) unit-models"
 
 test-long: setup-test ## what takes longer: the comparison with ONNX Runtime, kill storms, load, fuzzing
-	$(Q)scripts/tally "long unit tests" "$(part) unit-long" "comparison with ONNX Runtime" "$(part) peer" \
+	$(Q)scripts/tally "long unit tests" "$(part) unit-long" "comparison with ONNX Runtime" "$(part) peer" "fake-quant against ONNX Runtime" "$(part) peer-fakequant" \
 	  "kill storm and load" "$(part) e2e-long" "fuzzing" "$(part) fuzz"
 
 setup-test:

@@ -120,5 +120,7 @@ function encodeGraph(g) {
 
 const irVersion = (opset) => (opset >= 23 ? 11 : opset >= 21 ? 10 : opset >= 19 ? 9 : 8);
 
-export const encodeModel = (graph, opset) =>
-  join(number(1, irVersion(opset)), bytes(7, encodeGraph(graph)), bytes(8, join(bytes(1, ''), number(2, opset))));
+/** domains: names of others, at version 1. */
+export const encodeModel = (graph, opset, domains = []) =>
+  join(number(1, irVersion(opset)), bytes(7, encodeGraph(graph)), bytes(8, join(bytes(1, ''), number(2, opset))),
+    domains.map((d) => bytes(8, join(bytes(1, d), number(2, 1)))));

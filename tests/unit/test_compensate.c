@@ -296,3 +296,109 @@ void test_compensate__refuses_inputs_that_are_not_limited(void)
     CHECK_STR(e.at, "/node_config/c/input0");
     CHECK_INT(e.code, ERR_INVALID);
 }
+
+/* ---- the twins of every operator that §7 of the domain names ---- */
+
+struct twin_case {
+    const char *text, *node, *op_type;
+    int port, n_in; /* of the twin */
+    bool computed;  /* the compensated value is no constant */
+};
+
+static const struct twin_case twin_cases[] = {
+    {CONV, "c", "Conv", 1, 2, false},
+    {"input x 1,4,8,8\nconst w 4,3,3,3 " WEIGHTS "\nconst b 3 0.5 -1 2\noutput o\n"
+     "t ConvTranspose x,w,b -> o strides=[2,2]\n",
+     "t", "ConvTranspose", 1, 2, false},
+    {"input x 32,8\nconst w 8,6 " WEIGHTS "\nconst b 6 0.5 -1 2 1\noutput o\nf Gemm x,w,b -> o\n",
+     "f", "Gemm", 1, 2, false},
+    {"input x 32,8\nconst w 8,6 " WEIGHTS "\noutput o\nm MatMul x,w -> o\n", "m", "MatMul", 1, 2,
+     false},
+    {"input x 1,4,8,8\ninput z 1,4,8,8\noutput o\nm MatMul x,z -> o\n", "m", "MatMul", 1, 2, true},
+    {"input x 1,4,8,8\nconst s 4 1 1 2 2\noutput o\nz Resize x,-,s -> o mode=nearest\n", "z",
+     "Resize", 0, 3, true},
+    {"input x 1,4,8,8\nconst s 4 1 1 2 2\noutput o\nz Resize x,-,s -> o mode=linear\n", "z",
+     "Resize", 0, 3, true},
+    {"input x 1,4,8,8\nconst g 1,8,8,2 " WEIGHTS "\noutput o\ns GridSample x,g -> o\n", "s",
+     "GridSample", 0, 2, true},
+    {"input x 1,4,8,8\nconst g 1,8,8,2 " WEIGHTS "\noutput o\ns GridSample x,g -> o mode=nearest\n",
+     "s", "GridSample", 0, 2, true},
+};
+
+static const char *ec_of(const struct twin_case *t)
+{
+    return arena_printf(&arena, "'%s': {'input%d': 'ec'}", t->node, t->port);
+}
+
+/* Only what the compensated port and its twin read is ON. */
+static double port_loss(const struct twin_case *t, const char *nodes)
+{
+    struct err e = ERR_INIT;
+    int64_t n;
+    float *exact = run(mini_graph(&arena, t->text), NULL, false, &n);
+    struct plan *p = planned(t->text, nodes);
+    const struct graph *g = p->graph;
+    int node = graph_node(g, t->node), low = compensate_low(g, node);
+    int on[2] = {p->port[g->nodes[node].first_port + t->port],
+                 low < 0 ? -1 : p->port[g->nodes[low].first_port + t->port]};
+    run(g, p, true, &n); /* sets all switches; then these alone */
+    for (int k = 0; k < p->n_calibs; k++)
+        p->calibs[k].on = k == on[0] || k == on[1];
+    struct tensor in[2] = {g->values[g->inputs[0]].type};
+    struct exec *x;
+    float *data = arena_array(&arena, N_IN, sizeof *data);
+    for (int i = 0; i < N_IN; i++)
+        data[i] = sinf((float)i * 1.7f);
+    for (int i = 0; i < g->n_inputs; i++) {
+        in[i] = g->values[g->inputs[i]].type;
+        in[i].data = data;
+    }
+    CHECK_OK(exec_new(g, in, &(struct exec_opts){.backend = &backend_plain, .plan = p}, &x, &e), e);
+    CHECK_OK(exec_run(x, in, NULL, NULL, &e), e);
+    double loss_of = error_of(exact, exec_output(x, 0)->data, n);
+    exec_free(x);
+    return loss_of;
+}
+
+void test_compensate__every_operator_has_its_twin_by_name(void)
+{
+    for (size_t i = 0; i < sizeof twin_cases / sizeof *twin_cases; i++) {
+        const struct twin_case *t = &twin_cases[i];
+        const struct graph *g = planned(t->text, ec_of(t))->graph;
+        int low = graph_node(g, arena_printf(&arena, "%s_split_low", t->node)),
+            add = graph_node(g, arena_printf(&arena, "%s_split_add", t->node)),
+            sub = graph_node(g, arena_printf(&arena, "%s_split_sub", t->node));
+        CHECK(low >= 0 && add >= 0);
+        CHECK_INT(sub >= 0, t->computed);
+        CHECK_STR(g->nodes[low].op_type, t->op_type);
+        CHECK_STR(g->nodes[add].op_type, "Add");
+        CHECK_INT(g->nodes[low].n_in, t->n_in);
+    }
+}
+
+void test_compensate__every_operator_loses_a_hundredth_and_less(void)
+{
+    for (size_t i = 0; i < sizeof twin_cases / sizeof *twin_cases; i++) {
+        const struct twin_case *t = &twin_cases[i];
+        double int8 = port_loss(t, ""), ec = port_loss(t, ec_of(t));
+        printf("%s: int8 %.3g, ec %.3g\n", t->text, int8, ec);
+        CHECK(int8 > 1e-5);
+        CHECK(ec < int8 / 100);
+    }
+}
+
+void test_compensate__every_twin_takes_a_configuration_of_its_own(void)
+{
+    for (size_t i = 0; i < sizeof twin_cases / sizeof *twin_cases; i++) {
+        const struct twin_case *t = &twin_cases[i];
+        int other = t->port ? 0 : 1;
+        const char *low = arena_printf(&arena, "%s_split_low", t->node);
+        struct resolved r = resolved(
+            t->text,
+            arena_printf(&arena, "{'node_config': {%s, '%s': {'qtype': 'int16'}}}", ec_of(t), low));
+        CHECK(!strncmp(line(&r, t->node, t->port)->rule, "ec", 2));
+        if (t->port == 0 && strcmp(t->op_type, "GridSample"))
+            continue; /* Resize has no other quantizable input */
+        CHECK_INT(line(&r, low, other)->effective, Q_INT16);
+    }
+}
