@@ -23,6 +23,27 @@ static void out_of_memory(size_t size)
     _exit(ARENA_EXIT);
 }
 
+/* Of all arenas; each belongs to one thread, these to all. */
+static size_t held_bytes, peak_bytes;
+
+static void hold(size_t bytes)
+{
+    size_t now = __atomic_add_fetch(&held_bytes, bytes, __ATOMIC_RELAXED);
+    size_t peak = __atomic_load_n(&peak_bytes, __ATOMIC_RELAXED);
+    while (now > peak && !__atomic_compare_exchange_n(&peak_bytes, &peak, now, true,
+                                                      __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+        ;
+}
+
+size_t arena_peak_bytes(bool restart)
+{
+    size_t peak = __atomic_load_n(&peak_bytes, __ATOMIC_RELAXED);
+    if (restart)
+        __atomic_store_n(&peak_bytes, __atomic_load_n(&held_bytes, __ATOMIC_RELAXED),
+                         __ATOMIC_RELAXED);
+    return peak;
+}
+
 static size_t round_up(size_t size, size_t align)
 {
     return (size + align - 1) & ~(align - 1);
@@ -40,6 +61,7 @@ static struct arena_block *block_new(size_t size)
     b->next = NULL;
     b->size = total - sizeof *b;
     b->used = 0;
+    hold(total);
     return b;
 }
 
@@ -129,6 +151,7 @@ void arena_done(struct arena *a)
 {
     for (struct arena_block *b = a->head, *next; b; b = next) {
         next = b->next;
+        __atomic_sub_fetch(&held_bytes, b->size + sizeof *b, __ATOMIC_RELAXED);
         free(b);
     }
     *a = (struct arena)ARENA_INIT;

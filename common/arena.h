@@ -11,6 +11,7 @@
 #define PTQ_COMMON_ARENA_H
 
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 enum { ARENA_ALIGN = 64, ARENA_SMALL_ALIGN = 16, ARENA_EXIT = 12 };
@@ -37,6 +38,9 @@ char *arena_vprintf(struct arena *a, const char *fmt, va_list ap)
     __attribute__((format(printf, 2, 0)));
 /* Gives everything back; the arena may be used again. */
 void arena_done(struct arena *a);
+/* The most bytes that all arenas of this process have held at once, since it was asked to begin
+ * anew (`restart`: from what they hold now). */
+size_t arena_peak_bytes(bool restart);
 
 /* malloc and realloc that end the process instead of failing, for what has no arena. */
 void *xmalloc(size_t size);

@@ -11,7 +11,7 @@
 
 static struct arena arena;
 
-enum { SAMPLES_MAX = 16 };
+enum { SAMPLES_MAX = 64 };
 struct data {
     int n;
     int64_t count[SAMPLES_MAX];
@@ -135,6 +135,44 @@ void test_observe__percentile_is_the_one_of_sorting(void)
             CHECK_INT(k.n_thresholds, 1);
             CHECK(k.thresholds[0] == (want > 0 ? want : 1));
         }
+    }
+}
+
+/* numpy.percentile's default: between the two values around p·(n - 1), in proportion. */
+static double numpy_percentile(const struct data *d, double p)
+{
+    int64_t n = 0, k = 0;
+    for (int i = 0; i < d->n; i++)
+        n += d->count[i];
+    float *all = arena_array(&arena, (size_t)n, sizeof *all);
+    for (int i = 0; i < d->n; i++)
+        for (int64_t j = 0; j < d->count[i]; j++)
+            all[k++] = fabsf(d->v[i][j]);
+    qsort(all, (size_t)n, sizeof *all, by_value);
+    double at = p * (double)(n - 1), below = floor(at);
+    double lo = all[(int64_t)below], hi = all[below + 1 < (double)n ? (int64_t)below + 1 : n - 1];
+    return lo + (at - below) * (hi - lo);
+}
+
+void test_observe__percentile_over_64_samples_is_that_of_numpy(void)
+{
+    unsigned seed = 23;
+    struct data d = {.n = 64};
+    float range = 0;
+    for (int i = 0; i < d.n; i++) { /* of different sizes and widths */
+        d.count[i] = 3000 + rand_r(&seed) % 3000;
+        d.v[i] = arena_array(&arena, (size_t)d.count[i], sizeof *d.v[i]);
+        for (int64_t k = 0; k < d.count[i]; k++) {
+            d.v[i][k] = (float)(rand_r(&seed) % 2000001 - 1000000) / 1e6f * (float)(60 + i % 5);
+            range = fabsf(d.v[i][k]) > range ? fabsf(d.v[i][k]) : range;
+        }
+    }
+    for (int i = 0; i < 8; i++) {
+        struct err e = ERR_INIT;
+        const char *text = arena_printf(
+            &arena, "'calibration_type': 'max', 'max_percentile': %.17g", percentiles[i]);
+        struct calib k = calibrated(text, &d, NULL, &e);
+        CHECK_NEAR(k.thresholds[0], numpy_percentile(&d, percentiles[i]), 1e-4 * (double)range);
     }
 }
 

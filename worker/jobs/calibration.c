@@ -65,6 +65,7 @@ static int observe_sample(void *ctx, int index, struct buf *ret, struct err *e)
     if (runner_run(&p->runner, p->c->data, sample, see_value, p, e))
         return -1;
     observer_end(p->observer);
+    dataset_release(p->c->data, sample);
     return 0;
 }
 
@@ -90,6 +91,7 @@ static int observe_round(struct job *j, struct pass *p, const struct buf *common
     p->n_more = 0;
     for (int i = 0; i < p->n; i++) {
         dataset_sample_digest(p->c->data, p->sample[i], &p->own[i].sample);
+        dataset_release(p->c->data, p->sample[i]);
         tasks[i] = (struct task){.own = &p->own[i], .own_len = sizeof p->own[i]};
     }
     int rc =
@@ -103,21 +105,25 @@ static int observe_round(struct job *j, struct pass *p, const struct buf *common
     return rc;
 }
 
+/* What grows with the samples does not stay in the job's arena. */
 static int observe_all(struct job *j, struct pass *p, const struct buf *common, struct err *e)
 {
     size_t n = (size_t)p->c->n_samples;
-    struct arena *a = job_arena(j);
+    int rc = 0;
     p->n = p->c->n_samples;
-    p->sample = arena_array(a, n, sizeof *p->sample);
-    p->own = arena_array(a, n, sizeof *p->own);
-    p->more_sample = arena_array(a, n, sizeof *p->more_sample);
-    p->more_skip = arena_array(a, n, sizeof *p->more_skip);
+    p->sample = xcalloc(n, sizeof *p->sample);
+    p->own = xcalloc(n, sizeof *p->own);
+    p->more_sample = xcalloc(n, sizeof *p->more_sample);
+    p->more_skip = xcalloc(n, sizeof *p->more_skip);
     for (int i = 0; i < p->n; i++)
         p->sample[i] = i;
-    while (p->n > 0)
-        if (observe_round(j, p, common, e))
-            return -1;
-    return 0;
+    while (p->n > 0 && !rc)
+        rc = observe_round(j, p, common, e);
+    free(p->sample);
+    free(p->own);
+    free(p->more_sample);
+    free(p->more_skip);
+    return rc;
 }
 
 static int run_pass(struct job *j, struct pass *p, struct survey *s, struct err *e)

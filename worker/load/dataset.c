@@ -363,6 +363,18 @@ bool dataset_is_open_form(const char *path)
     return ok;
 }
 
+void dataset_release(const struct dataset *d, int i)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    for (int k = 0; k < d->n_inputs; k++) {
+        const struct dataset_file *f = &d->files[(size_t)k * (size_t)d->n_samples + (size_t)i];
+        uintptr_t from = ((uintptr_t)f->bytes + page - 1) / page * page,
+                  to = ((uintptr_t)f->bytes + f->len) / page * page;
+        if (to > from) /* a hint: what it says, 0 or not, makes no difference */
+            (void)madvise((void *)from, to - from, MADV_DONTNEED);
+    }
+}
+
 void dataset_sample(const struct dataset *d, int i, int k, struct tensor *ret)
 {
     *ret = d->files[(size_t)k * (size_t)d->n_samples + (size_t)i].tensor;

@@ -44,6 +44,10 @@ void dataset_free(struct dataset *d);
 /* Sample i of input k: a plain tensor, its data read-only in the mapping. Cannot fail. */
 void dataset_sample(const struct dataset *d, int i, int k, struct tensor *ret);
 
+/* Sample i is not needed for now: its pages of the mapping may go, and come again when it is read.
+ */
+void dataset_release(const struct dataset *d, int i);
+
 /* Identity of a sample: SHA-256 over type, dims and bytes of all inputs, sorted by name. */
 void dataset_sample_digest(const struct dataset *d, int i, struct digest *ret);
 /* Of all samples and the labels: the data set's identity, whatever form it came in. */
