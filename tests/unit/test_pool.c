@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -144,6 +145,15 @@ void test_pool__a_worker_that_says_nothing_is_ended_after_the_hello_limit(void)
     start_worker("", (struct worker_opts){.path = path, .hello_ms = 300});
     run_to_end();
     CHECK_INT(t.end.code, ERR_TIMEOUT);
+}
+
+void test_pool__a_worker_is_as_nice_as_is_asked(void)
+{
+    int own = getpriority(PRIO_PROCESS, 0);
+    start_worker("inspect-data", (struct worker_opts){.nice = 3});
+    CHECK_INT(getpriority(PRIO_PROCESS, (id_t)worker_pid(t.worker)), own + 3 < 19 ? own + 3 : 19);
+    run_to_end();
+    CHECK_INT(t.end.code, ERR_NONE);
 }
 
 void test_pool__a_cancel_that_is_not_heard_ends_in_a_kill_of_the_group(void)

@@ -159,17 +159,44 @@ json_t *inspect_model(const struct model *m, struct err *e)
     return summary;
 }
 
-/* A graph that no file can say (nodes of functions with another opset) has no skeleton: whoever
- * needs one reads the model itself. */
+static bool same_values(const struct graph *a, const struct graph *b)
+{
+    if (a->n_nodes != b->n_nodes || a->n_values != b->n_values)
+        return false;
+    for (int v = 0; v < a->n_values; v++)
+        if (strcmp(a->values[v].name, b->values[v].name) ||
+            a->values[v].type.type != b->values[v].type.type ||
+            !tensor_same_shape(&a->values[v].type, &b->values[v].type))
+            return false;
+    return true;
+}
+
+/* Does the skeleton say of every value what the graph says? */
+static bool is_faithful(const char *path, const struct graph *g)
+{
+    struct err e = ERR_INIT;
+    struct model *s;
+    if (model_open(&(struct model_source){.path = path, .skeleton = true}, &s, &e))
+        return false;
+    bool is = same_values(g, s->float_graph);
+    model_free(s);
+    return is;
+}
+
+/* A graph that no file can say (nodes of functions with another opset), or whose shapes hang on a
+ * large constant, has no skeleton: whoever needs one reads the model itself. */
 static int write_skeleton(struct job *j, const struct model *m, struct err *e)
 {
     const char *path = arena_printf(job_arena(j), "%s/" SKELETON_FILE, job_out_dir(j));
-    if (!model_write_skeleton(m->float_graph, path, e))
-        return job_artifact(j, SKELETON_FILE, "application/octet-stream", SKELETON_FILE, e);
-    if (e->code != ERR_UNSUPPORTED)
-        return -1;
-    *e = (struct err)ERR_INIT;
-    return 0;
+    if (model_write_skeleton(m->float_graph, path, e)) {
+        if (e->code != ERR_UNSUPPORTED)
+            return -1;
+        *e = (struct err)ERR_INIT;
+        return 0;
+    }
+    if (!is_faithful(path, m->float_graph))
+        return 0;
+    return job_artifact(j, SKELETON_FILE, "application/octet-stream", SKELETON_FILE, e);
 }
 
 static int write_calibrations(struct job *j, const struct model *m, struct err *e)
