@@ -58,7 +58,7 @@ int sweep_run_naive(struct sweep *s, const int *calibs, int n, struct metric_sum
 
 /* Candidates of this process whose run ended early since another's came to the same. */
 int64_t sweep_shared_runs(const struct sweep *s);
-int64_t sweep_macs(const struct sweep *s);        /* of a full run */
+int64_t sweep_macs(const struct sweep *s);  /* of a full run */
 uint64_t sweep_room(const struct sweep *s); /* that processes share: float values and outputs */
 uint64_t sweep_kept_bytes(const struct sweep *s); /* by the last float pass */
 
