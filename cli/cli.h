@@ -35,6 +35,7 @@ struct cli {
     int n_words;
     struct arena arena;    /* dies with the command */
     struct remote *remote; /* made at the first use: cli_remote() */
+    json_t *tool_options;  /* of a debugger's tool (cli/debug.c); NULL: another command */
 };
 
 struct remote *cli_remote(struct cli *c);
@@ -51,6 +52,8 @@ int cmd_model_add(struct cli *c, struct err *e);
 int cmd_data_add(struct cli *c, struct err *e);
 
 /* ---- jobs (cli/job.c) ---- */
+/* Submits a job of this kind (or runs it locally), follows and concludes it. The exit status. */
+int job_run_kind(struct cli *c, const char *kind, struct err *e);
 int cmd_calibrate(struct cli *c, struct err *e);
 int cmd_evaluate(struct cli *c, struct err *e);
 int cmd_info(struct cli *c, struct err *e);
@@ -66,6 +69,8 @@ int cmd_get(struct cli *c, struct err *e);
 /* The job's spec from words and options: kind, quant_config, options; model and data are the
  * caller's. New reference, NULL on error. */
 json_t *job_request(struct cli *c, const char *kind, struct err *e);
+/* Where a debugger's tool leaves its files: -s, or debug_result. */
+const char *tool_dir(const struct cli *c);
 /* Shows a finished job's result (cli/show.c) and gives the exit status. */
 int job_conclude(struct cli *c, const char *kind, const json_t *result, const char *verdict);
 /* The model that a kind of job makes, as the artifact's name, or NULL; and where it is put: -o, or

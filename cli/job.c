@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "cli/cli.h"
+#include "cli/debug.h"
 #include "cli/http.h"
 #include "cli/sensitivity.h"
 #include "cli/show.h"
@@ -55,6 +56,8 @@ json_t *job_request(struct cli *c, const char *kind, struct err *e)
     int rc = c->opt.config && !config ? -1 : 0;
     if (!rc && c->opt.samples)
         rc = take_samples(c->opt.samples, options, e);
+    if (c->tool_options)
+        json_object_update(options, c->tool_options);
     if (c->opt.opset21)
         json_object_set_new(options, "opset21", json_true());
     if (c->opt.march)
@@ -190,6 +193,11 @@ const char *made_path(struct cli *c, const char *kind)
     return arena_printf(&c->arena, "%.*s_%s", len, stem, made_artifact(kind));
 }
 
+const char *tool_dir(const struct cli *c)
+{
+    return c->opt.save_dir ? c->opt.save_dir : "debug_result";
+}
+
 int job_conclude(struct cli *c, const char *kind, const json_t *result, const char *verdict)
 {
     struct err e = ERR_INIT;
@@ -197,6 +205,8 @@ int job_conclude(struct cli *c, const char *kind, const json_t *result, const ch
         return sensitivity_conclude(&c->opt, result, &e) ? cli_fail(&e) : verdict_status(verdict);
     if (c->opt.json)
         show_json(result);
+    else if (c->tool_options)
+        ; /* its files have been told as they were written */
     else if (c->opt.info)
         show_info(result);
     else if (!strcmp(kind, "evaluate"))
@@ -235,6 +245,21 @@ static int download_model(struct cli *c, const char *id, const char *kind, struc
     return rc;
 }
 
+struct fetching {
+    struct cli *c;
+    const char *id;
+};
+
+static int fetch_artifact(void *ctx, const char *artifact, const char *to, struct err *e)
+{
+    const struct fetching *f = ctx;
+    char path[JOB_PATH_MAX], segment[512];
+    struct progress p = {0};
+    remote_segment(artifact, segment, sizeof segment);
+    snprintf(path, sizeof path, "/v1/jobs/%s/artifacts/%s", f->id, segment);
+    return remote_download(cli_remote(f->c), path, to, progress_bytes, &p, e);
+}
+
 static int conclude(struct cli *c, const json_t *job, struct err *e)
 {
     const char *id = json_str(job, "id", ""), *kind = json_str(job, "kind", "");
@@ -242,14 +267,18 @@ static int conclude(struct cli *c, const json_t *job, struct err *e)
     if (strcmp(json_str(job, "state", ""), "succeeded") != 0)
         return show_failure(job);
     if ((made_artifact(kind) && download_model(c, id, kind, e)) ||
-        get_job(c, id, "/results", &result, e))
+        get_job(c, id, "/results", &result, e) ||
+        (c->tool_options &&
+         debug_save(tool_dir(c), result, fetch_artifact, &(struct fetching){c, id}, e))) {
+        json_decref(result);
         return cli_fail(e);
+    }
     int status = job_conclude(c, kind, result, json_str(job, "verdict", NULL));
     json_decref(result);
     return status;
 }
 
-static int run_job(struct cli *c, const char *kind, struct err *e)
+int job_run_kind(struct cli *c, const char *kind, struct err *e)
 {
     json_t *job = NULL, *ended = NULL;
     if (c->opt.local)
@@ -275,17 +304,17 @@ static int run_job(struct cli *c, const char *kind, struct err *e)
 
 int cmd_calibrate(struct cli *c, struct err *e)
 {
-    return run_job(c, "calibrate", e);
+    return job_run_kind(c, "calibrate", e);
 }
 
 int cmd_evaluate(struct cli *c, struct err *e)
 {
-    return run_job(c, "evaluate", e);
+    return job_run_kind(c, "evaluate", e);
 }
 
 int cmd_export(struct cli *c, struct err *e)
 {
-    return run_job(c, "export", e);
+    return job_run_kind(c, "export", e);
 }
 
 /* hmct-info MODEL -c DATA is an evaluation with the nodes. */
@@ -298,12 +327,12 @@ int cmd_info(struct cli *c, struct err *e)
     c->words[c->n_words++] = c->opt.calibration;
     c->opt.calibration = NULL;
     c->opt.nodes = c->opt.info = true;
-    return run_job(c, "evaluate", e);
+    return job_run_kind(c, "evaluate", e);
 }
 
 int cmd_sensitivity(struct cli *c, struct err *e)
 {
-    return run_job(c, "sensitivity", e);
+    return job_run_kind(c, "sensitivity", e);
 }
 
 /* ---- commands on jobs ---- */

@@ -1,4 +1,5 @@
 /* --local: the job runs here, in ptq-worker, without a server. */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -13,6 +14,7 @@
 
 #include "cli/archive.h"
 #include "cli/cli.h"
+#include "cli/debug.h"
 #include "cli/show.h"
 #include "common/json.h"
 
@@ -170,6 +172,12 @@ static int copy_file(const char *from, const char *to, struct err *e)
     return rc;
 }
 
+static int fetch_file(void *ctx, const char *artifact, const char *to, struct err *e)
+{
+    const struct local *l = ctx;
+    return copy_file(arena_printf(&l->c->arena, "%s/%s", l->dir, artifact), to, e);
+}
+
 static int conclude(struct local *l, const char *kind, struct err *e)
 {
     struct cli *c = l->c;
@@ -180,6 +188,8 @@ static int conclude(struct local *l, const char *kind, struct err *e)
     if (!rc && made_artifact(kind))
         rc = copy_file(arena_printf(&c->arena, "%s/%s", l->dir, made_artifact(kind)),
                        made_path(c, kind), e);
+    if (!rc && c->tool_options)
+        rc = debug_save(tool_dir(c), result, fetch_file, l, e);
     int status = rc ? cli_fail(e) : job_conclude(c, kind, result, *l->verdict ? l->verdict : NULL);
     json_decref(result);
     return status;
@@ -197,13 +207,14 @@ static int run_in(struct local *l, const char *kind, struct err *e)
     return conclude(l, kind, e);
 }
 
+/* The folder is our own and flat. */
 static void remove_dir(struct cli *c, const char *dir)
 {
-    static const char *const files[] = {
-        "job.json", "result.json", "calibrated_model.onnx", "qdq_model.onnx", "quant_config.json",
-        "data.tar", "packed.tar",  "calibration_data.tar"};
-    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++)
-        unlink(arena_printf(&c->arena, "%s/%s", dir, files[i]));
+    DIR *d = opendir(dir);
+    for (struct dirent *f; d && (f = readdir(d));)
+        unlink(arena_printf(&c->arena, "%s/%s", dir, f->d_name));
+    if (d)
+        closedir(d);
     rmdir(dir);
 }
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "cli/debug.h"
 #include "cli/http.h"
 
 /* ---- options ---- */
@@ -222,6 +223,7 @@ static int help_all(void)
         show_command_name(&commands[i], name);
         printf("  %-24s %s\n", name, commands[i].text);
     }
+    debug_help_list();
     puts("\nThe main job, in two lines:\n"
          "  ptq calibrate model.onnx calibration_data\n"
          "  ptq evaluate model_calibrated_model.onnx calibration_data\n"
@@ -413,6 +415,13 @@ int main(int argc, char **argv)
     argv = with_command(&c.arena, argc, argv);
     if (argv[0] && !argv[1] && !strcmp(argv[0], "--version"))
         return puts("ptq " PTQ_VERSION) < 0;
+    for (char **word = argv; *word; word++)
+        if (!guess_command(argv) && debug_is_command(*word)) {
+            int ended = debug_command(&c, argv);
+            remote_free(c.remote);
+            arena_done(&c.arena);
+            return ended;
+        }
     int status = parse(&c, guess_command(argv), argv, &seen);
     if (status)
         return status;

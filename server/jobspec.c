@@ -120,7 +120,14 @@ static const struct kind {
 } kinds[] = {{"calibrate", calibrate_options, K_CONFIG},
              {"evaluate", evaluate_options, K_CALIBRATION_DATA},
              {"export", export_options, K_AS_IS | K_NO_DATA},
-             {"sensitivity", sensitivity_options, K_AS_IS}};
+             {"get-channelwise-data-distribution", channelwise_options, K_AS_IS},
+             {"plot-acc-error", acc_error_options, K_AS_IS},
+             {"plot-distribution", distribution_options, K_AS_IS},
+             {"runall", runall_options, K_AS_IS},
+             {"select-sensitive-samples", samples_options, K_AS_IS},
+             {"sensitivity", sensitivity_options, K_AS_IS},
+             {"sensitivity-analysis", sensitivity_analysis_options, K_AS_IS},
+             {"tensor-analysis", tensor_options, K_AS_IS}};
 enum { KINDS = sizeof kinds / sizeof *kinds };
 
 static const struct kind *find_kind(const char *name)
@@ -175,11 +182,12 @@ static int resolve_options(const struct kind *k, const json_t *given, json_t **r
     for (const struct option *o = k->options; o->key; o++) {
         const json_t *mine = json_object_get(given, o->key);
         json_pointer_add(at, sizeof at, "/options", o->key);
-        if (mine && o->check(mine, at, e)) {
+        v = mine ? json_incref((json_t *)mine) : o->fallback();
+        json_object_set_new(all, o->key, v);
+        if (o->check(v, at, e)) { /* a fallback that is refused: the option is required */
             json_decref(all);
             return -1;
         }
-        json_object_set_new(all, o->key, mine ? json_incref((json_t *)mine) : o->fallback());
     }
     *ret = all;
     return 0;

@@ -17,6 +17,16 @@ static bool is_one_of(const json_t *v, const char *const *known)
     return false;
 }
 
+bool option_is_metric(const json_t *v)
+{
+    return is_one_of(v, metrics);
+}
+
+bool option_is_node_type(const json_t *v)
+{
+    return is_one_of(v, node_types);
+}
+
 static int place_in(struct err *e, const char *at, size_t i, const char *text)
 {
     char place[ERR_AT_MAX];
@@ -24,7 +34,7 @@ static int place_in(struct err *e, const char *at, size_t i, const char *text)
     return err_set(e, ERR_INVALID, place, "%s", text);
 }
 
-static int check_metrics(const json_t *v, const char *at, struct err *e)
+int option_metrics(const json_t *v, const char *at, struct err *e)
 {
     if (!json_is_array(v) || !json_array_size(v))
         return err_set(e, ERR_INVALID, at, "This must be a list of metrics.");
@@ -47,7 +57,7 @@ static int check_node_type(const json_t *v, const char *at, struct err *e)
 }
 
 /* Names, or with `nested` lists of names as well; null: all. */
-static int check_names(const json_t *v, const char *at, bool nested, struct err *e)
+int option_names(const json_t *v, const char *at, bool nested, struct err *e)
 {
     char place[ERR_AT_MAX];
     if (json_is_null(v))
@@ -58,7 +68,7 @@ static int check_names(const json_t *v, const char *at, bool nested, struct err 
         const json_t *one = json_array_get(v, i);
         snprintf(place, sizeof place, "%s/%zu", at, i);
         if (nested && json_is_array(one)) {
-            if (check_names(one, place, false, e))
+            if (option_names(one, place, false, e))
                 return -1;
         } else if (!json_is_string(one) || !json_string_length(one)) {
             return place_in(e, at, i, "This must be a name.");
@@ -69,15 +79,15 @@ static int check_names(const json_t *v, const char *at, bool nested, struct err 
 
 static int check_outputs(const json_t *v, const char *at, struct err *e)
 {
-    return check_names(v, at, false, e);
+    return option_names(v, at, false, e);
 }
 
 static int check_interested(const json_t *v, const char *at, struct err *e)
 {
-    return check_names(v, at, true, e);
+    return option_names(v, at, true, e);
 }
 
-static int check_count(const json_t *v, const char *at, struct err *e)
+int option_count(const json_t *v, const char *at, struct err *e)
 {
     if (json_is_integer(v) && json_integer_value(v) >= 1)
         return 0;
@@ -86,10 +96,10 @@ static int check_count(const json_t *v, const char *at, struct err *e)
 
 static int check_bytes(const json_t *v, const char *at, struct err *e)
 {
-    return json_is_null(v) ? 0 : check_count(v, at, e);
+    return json_is_null(v) ? 0 : option_count(v, at, e);
 }
 
-static int check_flag(const json_t *v, const char *at, struct err *e)
+int option_flag(const json_t *v, const char *at, struct err *e)
 {
     if (json_is_boolean(v))
         return 0;
@@ -106,19 +116,19 @@ static json_t *node(void)
     return json_string("node");
 }
 
-static json_t *one(void)
+json_t *option_one(void)
 {
     return json_integer(1);
 }
 
-const struct option sensitivity_options[] = {{"metrics", cosine, check_metrics},
+const struct option sensitivity_options[] = {{"metrics", cosine, option_metrics},
                                              {"node_type", node, check_node_type},
                                              {"outputs", json_null, check_outputs},
-                                             {"data_num", one, check_count},
+                                             {"data_num", option_one, option_count},
                                              {"interested_nodes", json_null, check_interested},
-                                             {"verbose", json_false, check_flag},
-                                             {"naive", json_false, check_flag},
-                                             {"fast", json_false, check_flag},
+                                             {"verbose", json_false, option_flag},
+                                             {"naive", json_false, option_flag},
+                                             {"fast", json_false, option_flag},
                                              {"keep_bytes", json_null, check_bytes},
                                              {"memory", json_null, check_bytes},
                                              {0}};
