@@ -35,7 +35,9 @@ setup-test:
 	$(Q)scripts/setup test
 
 unit-models: $(B)/unit-tests
-	$(Q)$(unit_env) PTQ_MODELS=$(PTQ_MODELS) $< -t 300 -g models $(T)
+	$(Q)rm -f $(B)/accuracy.md; $(unit_env) PTQ_MODELS=$(PTQ_MODELS) PTQ_TABLES=$(abspath $(B)) \
+	  $< -t 300 -g models $(T) > $(B)/unit-models.txt; rc=$$?; \
+	cat $(B)/accuracy.md 2>/dev/null; cat $(B)/unit-models.txt; exit $$rc
 unit-long: $(B)/unit-tests
 	$(Q)$(unit_env) $< -t 900 -g long $(T)
 

@@ -349,3 +349,32 @@ void test_calibrate__gives_the_same_bytes_with_any_number_of_children(void)
         CHECK_INT(n, len);
     }
 }
+
+/* ---- what other tools make of the file ---- */
+
+/* All that the writer can say is in it: calibrated outputs, folded scales, twins. */
+void test_calibrate__written_model_passes_the_checker_of_python_onnx(void)
+{
+    if (system("/usr/bin/python3 -c 'import onnx' 2>/dev/null"))
+        SKIP("python3-onnx is not installed");
+    kit_write();
+    kit_run("all", "calibrate", "kit.onnx", ALL_OF_IT, NULL);
+    kit_run("channels", "calibrate", "kit.onnx",
+            "{'model_config': {'activation': {'calibration_type': 'max', 'per_channel': True, "
+            "'asymmetric': True}}}",
+            NULL);
+    const char *names[] = {"all", "channels"};
+    for (int i = 0; i < 2; i++) {
+        const char *command =
+            arena_printf(&arena,
+                         "/usr/bin/python3 -c 'import onnx, sys\n"
+                         "m = onnx.load(sys.argv[1])\n"
+                         "onnx.checker.check_model(m)\n"
+                         "h = [n for n in m.graph.node if n.op_type == \"HzCalibration\"]\n"
+                         "assert len(h) > 10 and all(n.domain == \"horizon\" for n in h)\n"
+                         "assert any(o.domain == \"horizon\" for o in m.opset_import)\n' "
+                         "%s/%s/calibrated_model.onnx",
+                         test_dir(), names[i]);
+        CHECK_INT(system(command), 0);
+    }
+}
