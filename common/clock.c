@@ -25,9 +25,16 @@ int64_t clock_cpu_us(void)
     return read_us(CLOCK_PROCESS_CPUTIME_ID);
 }
 
+static _Atomic int64_t moved_ms;
+
 int64_t clock_wall_ms(void)
 {
-    return read_us(CLOCK_REALTIME) / 1000;
+    return read_us(CLOCK_REALTIME) / 1000 + moved_ms;
+}
+
+void clock_wall_move(int64_t ms)
+{
+    moved_ms += ms;
 }
 
 void clock_iso(int64_t wall_ms, char ret[CLOCK_ISO_MAX])

@@ -8,6 +8,7 @@
 #include "common/json.h"
 #include "common/sha256.h"
 #include "server/checks.h"
+#include "server/collect.h"
 #include "server/dispatch.h"
 #include "server/job_wait.h"
 #include "server/jobspec.h"
@@ -32,10 +33,12 @@ struct creating {
 static int find_key(struct from f, const char *key, const char *request, char ret_id[ID_MAX],
                     struct err *e)
 {
-    struct stmt *s = from_stmt(f, "SELECT request, job_id FROM idempotency WHERE key=?1", e);
+    struct stmt *s =
+        from_stmt(f, "SELECT request, job_id FROM idempotency WHERE key=?1 AND created_ms>?2", e);
     if (!s)
         return -1;
     db_put_text(s, key);
+    db_put_int(s, clock_wall_ms() - IDEMPOTENCY_MS);
     int r = db_step(s, e);
     if (r == 1 && strcmp(db_text(s, 0), request))
         r = err_set(e, ERR_IDEM_MISMATCH, "Idempotency-Key",
@@ -73,7 +76,7 @@ static int insert_job(struct tx *tx, struct creating *c, struct err *e)
                c->retry_of, now))
         return -1;
     if (c->key && tx_run(tx, e,
-                         "INSERT INTO idempotency(key,request,job_id,created_ms) "
+                         "INSERT OR REPLACE INTO idempotency(key,request,job_id,created_ms) "
                          "VALUES(?1,?2,?3,?4)",
                          "ttti", c->key, c->request, c->change.job, now))
         return -1;
@@ -491,10 +494,12 @@ static int write_delete(struct tx *tx, struct change *c, struct err *e)
 static void deleted(struct change *c, const struct err *e)
 {
     struct altering *x = (struct altering *)c;
-    if (e)
+    if (e) {
         reply_problem(x->req, e);
-    else
-        reply_empty(x->req, 204);
+        return;
+    }
+    collect_kick(c->server->collect);
+    reply_empty(x->req, 204);
 }
 
 static void delete_job(struct req *r)

@@ -65,7 +65,10 @@ static const char *known_blob(struct req *r, const json_t *o, const char *place,
         err_set(e, ERR_INVALID, at, "A blob's name is sha256: and 64 lower-case hex digits.");
     else if (!blobs_has(req_server(r)->blobs, sha, ret_size))
         err_set(e, ERR_UNKNOWN_NAME, at, "There is no blob %s.", name);
-    return e->code == ERR_NONE ? sha : NULL;
+    if (e->code != ERR_NONE)
+        return NULL;
+    blobs_touch(req_server(r)->blobs, sha);
+    return sha;
 }
 
 static int by_location(const void *a, const void *b)

@@ -3,15 +3,22 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
+
+#include "common/sha256.h"
+
+static const char aside_prefix[] = "aside-"; /* in DIR/tmp: not a blob any more */
 
 struct blobs {
     uv_loop_t *loop;
     struct arena arena;
     const char *dir, *tmp_dir;
+    pthread_mutex_t lock; /* a blob comes into place, or is looked at and taken away: not both */
 };
 
 static int make_dir(const char *path, struct err *e)
@@ -50,6 +57,7 @@ int blobs_open(uv_loop_t *loop, const char *data_dir, struct blobs **ret, struct
 {
     struct blobs *b = xcalloc(1, sizeof *b);
     b->loop = loop;
+    pthread_mutex_init(&b->lock, NULL);
     b->dir = arena_printf(&b->arena, "%s/blobs", data_dir);
     b->tmp_dir = arena_printf(&b->arena, "%s/tmp", data_dir);
     if (make_dir(b->dir, e) || make_dir(b->tmp_dir, e) || sweep_tmp(b->tmp_dir, e) ||
@@ -65,6 +73,7 @@ void blobs_free(struct blobs *b)
 {
     if (!b)
         return;
+    pthread_mutex_destroy(&b->lock);
     arena_done(&b->arena);
     free(b);
 }
@@ -90,21 +99,12 @@ bool blobs_has(const struct blobs *b, const char *sha256, uint64_t *ret_size)
     return has;
 }
 
-int blobs_remove(struct blobs *b, const char *sha256, struct err *e)
-{
-    struct arena a = ARENA_INIT;
-    int r = 0;
-    if (unlink(blobs_path(b, &a, sha256)) && errno != ENOENT)
-        r = err_errno(e, sha256, "The blob cannot be removed");
-    arena_done(&a);
-    return r;
-}
-
 /* ---- into place ---- */
 
 struct put {
     uv_work_t work;
     struct arena arena;
+    struct blobs *blobs;
     const char *top, *from, *dir, *to;
     void (*done)(void *ctx, const struct err *e);
     void *ctx;
@@ -116,10 +116,20 @@ static int flush_file(const char *path, struct err *e)
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return err_errno(e, path, "The file cannot be opened");
-    int r = fsync(fd);
+    int r = futimens(fd, NULL) || fsync(fd) ? -1 : 0; /* its age begins here */
     if (r)
         err_errno(e, path, "The file cannot be flushed to disk");
     close(fd);
+    return r;
+}
+
+static int move(struct put *p)
+{
+    pthread_mutex_lock(&p->blobs->lock);
+    int r = rename(p->from, p->to);
+    if (r)
+        err_errno(&p->err, p->to, "The file cannot be moved into place");
+    pthread_mutex_unlock(&p->blobs->lock);
     return r;
 }
 
@@ -130,10 +140,8 @@ static int put_run(struct put *p)
         return err_errno(&p->err, p->dir, "The folder cannot be made");
     if (fresh && flush_dir(p->top, &p->err))
         return -1;
-    if (flush_file(p->from, &p->err))
+    if (flush_file(p->from, &p->err) || move(p))
         return -1;
-    if (rename(p->from, p->to))
-        return err_errno(&p->err, p->to, "The file cannot be moved into place");
     return flush_dir(p->dir, &p->err);
 }
 
@@ -161,6 +169,7 @@ void blobs_put(struct blobs *b, const char *tmp_path, const char *sha256,
 {
     struct put *p = xcalloc(1, sizeof *p);
     p->work.data = p;
+    p->blobs = b;
     p->top = arena_strdup(&p->arena, b->dir);
     p->from = arena_strdup(&p->arena, tmp_path);
     p->dir = arena_printf(&p->arena, "%s/%.2s", b->dir, sha256);
@@ -168,4 +177,84 @@ void blobs_put(struct blobs *b, const char *tmp_path, const char *sha256,
     p->done = done;
     p->ctx = ctx;
     uv_queue_work(b->loop, &p->work, put_work, put_after);
+}
+
+/* ---- away ---- */
+
+void blobs_touch(struct blobs *b, const char *sha256)
+{
+    struct arena a = ARENA_INIT;
+    utimensat(AT_FDCWD, blobs_path(b, &a, sha256), NULL, 0);
+    arena_done(&a);
+}
+
+/* The clock that file times are made with. */
+static int64_t disk_now_ms(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME_COARSE, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+static bool is_older(const struct stat *st, int64_t older_than_ms)
+{
+    int64_t ms = (int64_t)st->st_mtim.tv_sec * 1000 + st->st_mtim.tv_nsec / 1000000;
+    return S_ISREG(st->st_mode) && disk_now_ms() - ms >= older_than_ms;
+}
+
+static void list_folder(const char *path, int64_t older_than_ms, struct blob_list *ret)
+{
+    DIR *d = opendir(path);
+    if (!d)
+        return;
+    for (struct dirent *f; (f = readdir(d));) {
+        struct digest ignored;
+        struct stat st;
+        if (digest_parse(f->d_name, &ignored) || fstatat(dirfd(d), f->d_name, &st, 0) ||
+            !is_older(&st, older_than_ms))
+            continue;
+        if (!(ret->n & (ret->n - 1))) /* full: n is a power of two, or 0 */
+            ret->sha256 = xrealloc(ret->sha256, (ret->n ? 2 * (size_t)ret->n : 1) * SHA256_HEX);
+        memcpy(ret->sha256[ret->n++], f->d_name, SHA256_HEX);
+    }
+    closedir(d);
+}
+
+void blobs_list_old(const struct blobs *b, int64_t older_than_ms, struct blob_list *ret)
+{
+    struct arena a = ARENA_INIT;
+    *ret = (struct blob_list){0};
+    for (int i = 0; i < 256; i++)
+        list_folder(arena_printf(&a, "%s/%02x", b->dir, i), older_than_ms, ret);
+    arena_done(&a);
+}
+
+void blob_list_done(struct blob_list *l)
+{
+    free(l->sha256);
+    *l = (struct blob_list){0};
+}
+
+bool blobs_put_aside(struct blobs *b, const char *sha256, int64_t older_than_ms)
+{
+    struct arena a = ARENA_INIT;
+    struct stat st;
+    const char *from = blobs_path(b, &a, sha256);
+    const char *to = arena_printf(&a, "%s/%s%s", b->tmp_dir, aside_prefix, sha256);
+    pthread_mutex_lock(&b->lock);
+    bool gone = !stat(from, &st) && is_older(&st, older_than_ms) && !rename(from, to);
+    pthread_mutex_unlock(&b->lock);
+    arena_done(&a);
+    return gone;
+}
+
+void blobs_empty_aside(const struct blobs *b)
+{
+    DIR *d = opendir(b->tmp_dir);
+    if (!d)
+        return;
+    for (struct dirent *f; (f = readdir(d));)
+        if (!strncmp(f->d_name, aside_prefix, sizeof aside_prefix - 1))
+            unlinkat(dirfd(d), f->d_name, 0);
+    closedir(d);
 }

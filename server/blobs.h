@@ -33,7 +33,20 @@ bool blobs_has(const struct blobs *b, const char *sha256, uint64_t *ret_size);
  */
 void blobs_put(struct blobs *b, const char *tmp_path, const char *sha256,
                void (*done)(void *ctx, const struct err *e), void *ctx);
-/* Removes a blob; one that is not there is no error. */
-int blobs_remove(struct blobs *b, const char *sha256, struct err *e);
+
+/* Makes it as young as one just written: who means to refer to a blob that is there does this
+ * first, on the loop thread (collect.h). */
+void blobs_touch(struct blobs *b, const char *sha256);
+struct blob_list {
+    char (*sha256)[65];
+    int n;
+};
+/* Those untouched for that long. In the pool. */
+void blobs_list_old(const struct blobs *b, int64_t older_than_ms, struct blob_list *ret);
+void blob_list_done(struct blob_list *l);
+/* Takes the blob away, into DIR/tmp, unless it is younger. True if it is gone. */
+bool blobs_put_aside(struct blobs *b, const char *sha256, int64_t older_than_ms);
+/* Removes what was put aside; in the pool. */
+void blobs_empty_aside(const struct blobs *b);
 
 #endif

@@ -31,6 +31,8 @@ static const struct option_row {
      offsetof(struct conf, upload_max), 1, INT64_MAX},
     {"--job-timeout", "SECONDS", "the longest a job's attempt may run; 0 is no limit (0)", NUMBER,
      offsetof(struct conf, job_timeout_s), 0, 10000000},
+    {"--blob-grace", "SECONDS", "how long a blob that nothing refers to is kept (3600)", NUMBER,
+     offsetof(struct conf, blob_grace_s), 1, 10000000},
     {"--log-level", "LEVEL", "error, warn, info or debug (info)", LEVEL,
      offsetof(struct conf, log_level), 0, 0},
 };
@@ -46,6 +48,7 @@ static void defaults(struct conf *c)
                        .workers = cores > 0 ? cores : 1,
                        .memory = memory > 0 ? memory / 4 * 3 : (int64_t)1 << 30,
                        .upload_max = (int64_t)8 << 30,
+                       .blob_grace_s = 3600,
                        .log_level = LOG_INFO};
 }
 

@@ -16,6 +16,7 @@ struct conf {
     int64_t upload_max;      /* bytes */
     int64_t memory;          /* bytes for all workers together */
     int64_t job_timeout_s;   /* of one attempt; 0: none */
+    int64_t blob_grace_s;    /* how long a blob that no row refers to is kept */
     int64_t log_level;       /* enum log_level */
     char worker_path_buf[4096];
 };

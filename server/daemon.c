@@ -13,6 +13,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "server/blobs.h"
+#include "server/collect.h"
 #include "server/checks.h"
 #include "server/conf.h"
 #include "server/db.h"
@@ -121,6 +122,7 @@ static void close_all(struct daemon *d)
     http_free(s->http);
     dispatch_free(s->dispatch);
     inspections_free(s->inspections);
+    collect_free(s->collect);
     checks_free(s->checks);
     edits_free(s->edits);
     hub_free(s->hub);
@@ -134,7 +136,7 @@ static void on_poll(uv_timer_t *t)
     struct daemon *d = t->data;
     struct server *s = &d->server;
     if (d->http_drained && dispatch_idle(s->dispatch) && inspections_idle(s->inspections) &&
-        checks_idle(s->checks) && edits_idle(s->edits)) {
+        collect_idle(s->collect) && checks_idle(s->checks) && edits_idle(s->edits)) {
         close_all(d);
     } else if (clock_mono_ms() > d->stop_ms + STOP_MS) {
         log_event(LOG_WARN, "ptqd.stop", "Something did not end in time; the next start mends it.");
@@ -159,6 +161,7 @@ static void on_signal(uv_signal_t *sig, int number)
     d->stop_ms = clock_mono_ms();
     dispatch_stop(s->dispatch);
     inspections_stop(s->inspections);
+    collect_stop(s->collect);
     checks_stop(s->checks);
     edits_stop(s->edits);
     job_waits_end();
@@ -186,7 +189,8 @@ static int start(struct daemon *d, const struct conf *c, struct err *e)
     s->conf = c;
     s->upload_max = (uint64_t)c->upload_max;
     if (open_all(d, c, e) || dispatch_recover(s->dispatch, e) ||
-        inspections_recover(s->inspections, e) || listen_on(d, c, e) || tell_port(d, e))
+        inspections_recover(s->inspections, e) || collect_new(s, &s->collect, e) ||
+        listen_on(d, c, e) || tell_port(d, e))
         return -1;
     watch_signals(d);
     log_event(LOG_INFO, "ptqd.ready", "http://%s:%d, data in %s, %lld slots", c->host,

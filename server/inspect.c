@@ -11,6 +11,7 @@
 #include "common/log.h"
 #include "server/adopt.h"
 #include "server/blobs.h"
+#include "server/collect.h"
 #include "server/conf.h"
 #include "server/inputs.h"
 #include "server/run.h"
@@ -95,6 +96,8 @@ static void conclude(struct inspection *i, const struct err *e, bool keep_files)
     struct inspections *all = i->all;
     leave_queue(i);
     tell_waits(i, e);
+    if (e)
+        collect_kick(all->server->collect);
     if (!keep_files)
         remove_tree(all->server, run_path(all->server, &i->arena, i->id, ""));
     arena_done(&i->arena);
@@ -473,6 +476,14 @@ void inspections_stop(struct inspections *all)
 bool inspections_idle(const struct inspections *all)
 {
     return !all->first;
+}
+
+bool inspections_use(const struct inspections *all, const char *sha256)
+{
+    for (const struct inspection *i = all->first; i; i = i->next)
+        if (!strcmp(i->sha256, sha256) || strstr(i->external, sha256))
+            return true;
+    return false;
 }
 
 void inspections_free(struct inspections *all)

@@ -24,6 +24,9 @@ void inspections_stop(struct inspections *all);
 bool inspections_idle(const struct inspections *all);
 void inspections_free(struct inspections *all);
 
+/* Whether one that is going on has to do with this blob. */
+bool inspections_use(const struct inspections *all, const char *sha256);
+
 struct inspect_opts {
     const char *id;       /* mdl_… or dat_…: says which kind it is */
     const char *name;     /* '' if nothing */

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "server/api.h"
+#include "server/collect.h"
 
 enum { WAIT_MS = 30000, NAME_MAX_BYTES = 255 };
 
@@ -157,10 +158,12 @@ static int write_delete(struct tx *tx, struct change *c, struct err *e)
 static void deleted(struct change *c, const struct err *e)
 {
     struct req *r = ((struct deleting *)c)->req;
-    if (e)
+    if (e) {
         reply_problem(r, e);
-    else
-        reply_empty(r, 204);
+        return;
+    }
+    collect_kick(c->server->collect);
+    reply_empty(r, 204);
 }
 
 void intake_delete(struct req *r, const struct removal *how)

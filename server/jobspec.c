@@ -291,11 +291,24 @@ static int find_model(struct server *s, const json_t *given, struct arena *a, js
     return model_by_job(s, given, a, model, e);
 }
 
+/* It is about to be referred to: not to be collected in between. */
+static void touch_blobs(struct server *s, const json_t *model, struct arena *a)
+{
+    const char *sha = digest_of_name(a, json_str(model, "blob", ""));
+    size_t i;
+    json_t *x;
+    if (sha)
+        blobs_touch(s->blobs, sha);
+    json_array_foreach(json_object_get(model, "external_data"), i, x) touch_blobs(s, x, a);
+}
+
 json_t *jobspec_model(struct server *s, const json_t *given, struct arena *a, struct err *e)
 {
     json_t *model = json_object();
-    if (!find_model(s, given, a, model, e))
+    if (!find_model(s, given, a, model, e)) {
+        touch_blobs(s, model, a);
         return model;
+    }
     json_decref(model);
     return NULL;
 }

@@ -10,6 +10,7 @@
 #include "common/err.h"
 
 struct blobs;
+struct collect;
 struct checks;
 struct conf;
 struct db;
@@ -32,6 +33,7 @@ struct server {
     struct inspections *inspections; /* uploads being looked at: inspect.h */
     struct checks *checks;           /* dry runs of configurations: checks.h */
     struct edits *edits;             /* models being edited: edits.h */
+    struct collect *collect;         /* what nothing refers to any more: collect.h */
     uint64_t upload_max;             /* bytes */
     bool draining;                   /* from SIGTERM on: nothing new is begun */
 };

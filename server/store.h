@@ -80,6 +80,9 @@ json_t *dataset_json(const struct dataset_row *d, bool with_digests);
 
 int blob_add(struct tx *tx, const char *sha256, uint64_t size, struct err *e);
 
+/* How long the key of a request is remembered. */
+enum { IDEMPOTENCY_MS = 24 * 60 * 60 * 1000 };
+
 /* An event row as it was stored. */
 struct event_row {
     int64_t seq, at_ms;

@@ -18,6 +18,7 @@
 #include "tests/test.h"
 
 const char *model_id, *data_id;
+int service_grace_s = 3600;
 static struct conf conf;
 static int port;
 static pthread_t thread;
@@ -53,7 +54,8 @@ static void configure(int slots)
                          .worker_path = "/proc/self/exe",
                          .workers = slots,
                          .upload_max = 1 << 20,
-                         .memory = 1 << 30};
+                         .memory = 1 << 30,
+                         .blob_grace_s = service_grace_s};
     log_init("ptqd", LOG_INFO);
 }
 

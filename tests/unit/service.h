@@ -13,6 +13,7 @@ struct answer {
     json_t *json;      /* of the body, or NULL; dies with the test */
 };
 
+extern int service_grace_s;    /* of blobs that nothing refers to; set before the start */
 void service_start(int slots); /* data in test_path("data") */
 void service_stop(void);       /* SIGTERM, until it has ended in order */
 /* In a process of its own, to be killed: its id. */
