@@ -179,10 +179,12 @@ static void compare_all(const char *backend)
             compare_model(r, backend);
 }
 
+#ifdef PTQ_WITH_DNN
 void test_models__match_their_references_on_onednn(void)
 {
     compare_all("onednn");
 }
+#endif
 
 void test_models__match_their_references_on_openblas(void)
 {
