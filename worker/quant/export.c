@@ -413,6 +413,19 @@ static int expand_nodes(const struct exporter *x)
     return 0;
 }
 
+/* No node of that domain is left: a calibrated model and the plan it was read into give one file.
+ */
+static void forget_horizon(struct build *b)
+{
+    struct opset *list = arena_array(b->arena, (size_t)b->n_opsets + 1, sizeof *list);
+    int n = 0;
+    for (int i = 0; i < b->n_opsets; i++)
+        if (strcmp(b->opsets[i].domain, HORIZON))
+            list[n++] = b->opsets[i];
+    b->opsets = list;
+    b->n_opsets = n;
+}
+
 int export_qdq(const struct plan *p, const struct export_opts *o, struct arena *a,
                struct graph **ret, struct err *e)
 {
@@ -424,5 +437,8 @@ int export_qdq(const struct plan *p, const struct export_opts *o, struct arena *
         return -1;
     connect_ports(&x);
     connect_outputs(&x);
-    return expand_nodes(&x) || build_freeze(x.b, ret, e) ? -1 : 0;
+    if (expand_nodes(&x))
+        return -1;
+    forget_horizon(x.b);
+    return build_freeze(x.b, ret, e);
 }
