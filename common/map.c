@@ -27,10 +27,10 @@ static struct map_slot *find(const struct map *m, const char *key, uint64_t hash
     }
 }
 
-static void grow(struct map *m)
+static void resize(struct map *m, size_t cap)
 {
     struct map old = *m;
-    m->cap = old.cap ? old.cap * 2 : 16;
+    m->cap = cap;
     m->slots = arena_array(m->arena, m->cap, sizeof *m->slots);
     m->count = 0;
     for (size_t i = 0; i < old.cap; i++)
@@ -45,10 +45,19 @@ void map_init(struct map *m, struct arena *arena)
     *m = (struct map){.arena = arena};
 }
 
+void map_reserve(struct map *m, size_t count)
+{
+    size_t cap = 16;
+    while (count * 4 > cap * 3)
+        cap *= 2;
+    if (cap > m->cap)
+        resize(m, cap);
+}
+
 int map_set(struct map *m, const char *key, int value)
 {
     if ((m->count + 1) * 4 > m->cap * 3)
-        grow(m);
+        resize(m, m->cap ? m->cap * 2 : 16);
     uint64_t hash = hash_of(key);
     struct map_slot *s = find(m, key, hash);
     if (s->key) {

@@ -15,6 +15,8 @@ struct map {
 };
 
 void map_init(struct map *m, struct arena *arena);
+/* Room for so many keys at once. */
+void map_reserve(struct map *m, size_t count);
 /* Sets key to value (>= 0). Returns the value it had before, or -1 if it was new. */
 int map_set(struct map *m, const char *key, int value);
 int map_get(const struct map *m, const char *key); /* -1 if absent */

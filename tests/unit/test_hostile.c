@@ -3,51 +3,12 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/resource.h>
 
 #include "tests/onnx_maker.h"
 #include "tests/test.h"
-#include "worker/exec/exec.h"
-#include "worker/load/model.h"
+#include "tests/unit/hostile.h"
 
-enum { IR = 8, OPSET = 13, MEMORY_MAX = 64 << 20 };
-
-/* Opens, binds to inputs of the declared shapes (1 for what is open) and runs. */
-static int try_all(struct onnx_maker *m, struct err *e)
-{
-    struct arena a = ARENA_INIT;
-    struct model *model;
-    struct exec *x = NULL;
-    struct exec_opts opts = {.memory_max = MEMORY_MAX};
-    const char *path = maker_save(m, "m.onnx");
-    maker_done(m);
-    if (model_open(&(struct model_source){.path = path}, &model, e))
-        return -1;
-    const struct graph *g = model->float_graph;
-    struct tensor *in = arena_array(&a, (size_t)g->n_inputs + 1, sizeof *in);
-    for (int i = 0; i < g->n_inputs; i++) {
-        in[i] = g->values[g->inputs[i]].type;
-        for (int d = 0; d < in[i].rank; d++)
-            in[i].dims[d] = in[i].dims[d] < 0 ? 1 : in[i].dims[d];
-        in[i].data = arena_alloc(&a, tensor_bytes(&in[i]) + 1);
-    }
-    int rc = exec_new(g, in, &opts, &x, e);
-    if (!rc)
-        rc = exec_run(x, in, NULL, NULL, e);
-    exec_free(x);
-    model_free(model);
-    arena_done(&a);
-    return rc;
-}
-
-static void check_refused(struct onnx_maker *m, const char *at)
-{
-    struct err e = ERR_INIT;
-    CHECK_INT(try_all(m, &e), -1);
-    CHECK(e.code != ERR_NONE && e.code != ERR_INTERNAL);
-    if (!strstr(e.at, at))
-        FAIL("refused at \"%s\", not at \"%s\": %s", e.at, at, e.detail);
-}
+enum { IR = 8, OPSET = 13 };
 
 /* One node "bad" between input x and output y; a weight w of 4,4,3,3. */
 static void check_node(const char *op, const char *inputs, const char *attrs)
@@ -58,7 +19,7 @@ static void check_node(const char *op, const char *inputs, const char *attrs)
     maker_ramp(&m, "w", "4,4,3,3", 1);
     maker_node(&m, op, "bad", inputs, "y", attrs);
     maker_output(&m, "y", "?,?,?,?");
-    check_refused(&m, "bad");
+    hostile_refused(&m, "bad");
 }
 
 void test_hostile__absurd_attributes_of_windows_are_refused(void)
@@ -109,7 +70,7 @@ static void check_list(const char *op, const char *inputs, int n, const int64_t 
     maker_ints(&m, "list", dims, list);
     maker_node(&m, op, "bad", inputs, "y", attrs);
     maker_output(&m, "y", "?,?");
-    check_refused(&m, "bad");
+    hostile_refused(&m, "bad");
 }
 
 void test_hostile__shapes_that_overflow_are_refused(void)
@@ -148,7 +109,7 @@ void test_hostile__a_cycle_is_refused_by_a_node_of_it(void)
     maker_node(&m, "Neg", "ring_b", "a", "b", NULL);
     maker_node(&m, "Abs", "ring_c", "b", "c", NULL);
     maker_output(&m, "c", "2");
-    check_refused(&m, "ring_");
+    hostile_refused(&m, "ring_");
 }
 
 void test_hostile__names_that_are_there_twice_are_refused(void)
@@ -159,20 +120,20 @@ void test_hostile__names_that_are_there_twice_are_refused(void)
     maker_node(&m, "Neg", "one", "x", "y", NULL);
     maker_node(&m, "Abs", "two", "x", "y", NULL);
     maker_output(&m, "y", "2");
-    check_refused(&m, "two");
+    hostile_refused(&m, "two");
     maker_init(&m, IR, OPSET);
     maker_input(&m, "x", "2");
     maker_node(&m, "Neg", "same", "x", "a", NULL);
     maker_node(&m, "Abs", "same", "a", "y", NULL);
     maker_output(&m, "y", "2");
-    check_refused(&m, "same");
+    hostile_refused(&m, "same");
     maker_init(&m, IR, OPSET);
     maker_input(&m, "x", "2");
     maker_ramp(&m, "w", "2", 1);
     maker_ramp(&m, "w", "2", 1);
     maker_node(&m, "Add", "add", "x w", "y", NULL);
     maker_output(&m, "y", "2");
-    check_refused(&m, "w");
+    hostile_refused(&m, "w");
 }
 
 /* Dims of an initializer that its bytes do not fill. */
@@ -195,22 +156,8 @@ void test_hostile__initializers_of_a_wrong_size_are_refused(void)
         maker_input(&m, "x", "4");
         maker_node(&m, "Add", "add", "x weight", "y", NULL);
         maker_output(&m, "y", "?");
-        check_refused(&m, "weight");
+        hostile_refused(&m, "weight");
     }
-}
-
-static long peak_mb(void)
-{
-    struct rusage r;
-    getrusage(RUSAGE_SELF, &r);
-    return r.ru_maxrss / 1024;
-}
-
-static double seconds(void)
-{
-    struct rusage r;
-    getrusage(RUSAGE_SELF, &r);
-    return (double)(r.ru_utime.tv_sec + r.ru_stime.tv_sec);
 }
 
 /* x → Neg → Neg → … in one line. */
@@ -232,8 +179,8 @@ void test_hostile__a_deep_chain_opens_and_runs(void)
     struct onnx_maker m;
     struct err e = ERR_INIT;
     make_chain(&m, 10000);
-    CHECK_OK(try_all(&m, &e), e);
-    CHECK(seconds() < 10);
+    CHECK_OK(hostile_try(&m, &e), e);
+    CHECK(hostile_seconds() < 10);
 }
 
 void test_hostile__a_wide_node_opens_and_runs(void)
@@ -248,8 +195,8 @@ void test_hostile__a_wide_node_opens_and_runs(void)
     maker_input(&m, "x", "2");
     maker_node(&m, "Concat", "wide", inputs, "y", "axis=i:0");
     maker_output(&m, "y", "?");
-    CHECK_OK(try_all(&m, &e), e);
-    CHECK(seconds() < 10);
+    CHECK_OK(hostile_try(&m, &e), e);
+    CHECK(hostile_seconds() < 10);
 }
 
 /* Each Concat doubles: 2^60 elements. */
@@ -266,8 +213,8 @@ void test_hostile__doubling_is_refused_at_its_node(void)
         snprintf(in, sizeof in, "v%d v%d", i, i);
     }
     maker_output(&m, "y", "?");
-    check_refused(&m, "double");
-    CHECK(peak_mb() < 1024);
+    hostile_refused(&m, "double");
+    CHECK(hostile_peak_mb() < 1024);
 }
 
 /* Branches in branches: the file's depth is limited before anything is built. */
@@ -295,7 +242,7 @@ void test_hostile__subgraphs_nested_too_deep_are_refused(void)
         if (inner.graph.len > 8 << 20)
             break;
     }
-    CHECK_INT(try_all(&inner, &e), -1);
+    CHECK_INT(hostile_try(&inner, &e), -1);
     CHECK(e.code == ERR_LIMIT || e.code == ERR_BAD_MODEL);
-    CHECK(peak_mb() < 1024);
+    CHECK(hostile_peak_mb() < 1024);
 }

@@ -162,11 +162,9 @@ static int run_once(struct binding *b, struct arena *temporary, struct err *e)
     b->ctx.arena = temporary;
     if (op->prepare && op->prepare(&b->ctx, &b->ctx.prep, e))
         return -1;
-    if (b->ctx.scratch_bytes) {
-        b->ctx.scratch = arena_try(temporary, b->ctx.scratch_bytes);
-        if (!b->ctx.scratch)
-            return err_set(e, ERR_MEMORY_LIMIT, "", "no memory to fold a node");
-    }
+    b->ctx.scratch = arena_try(temporary, b->ctx.scratch_bytes); /* also none is an address */
+    if (!b->ctx.scratch)
+        return err_set(e, ERR_MEMORY_LIMIT, "", "no memory to fold a node");
     return op->run(&b->ctx, e);
 }
 

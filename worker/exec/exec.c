@@ -62,6 +62,7 @@ int exec_make(const struct graph *g, const struct tensor *inputs, const struct e
     struct exec *x = xcalloc(1, sizeof *x);
     x->graph = g;
     x->depth = depth;
+    x->sub_runs = &x->own_sub_runs;
     if (opts)
         x->opts = *opts;
     x->plan = x->opts.plan;

@@ -71,8 +71,9 @@ bool exec_cost(const struct exec *x, int i, struct exec_cost *ret);
 
 /* Constant folding and shape inference without data, for load/: as far as it goes. Sets dims of
  * values that become known; *ret_folded[v] is the constant that value v has, or NULL. Dims that
- * depend on the data stay -1. Everything allocated in `a`. */
+ * depend on the data stay -1. Everything allocated in `a`. A node whose folding costs more than is
+ * left of the graph's fold_left stays; ret_left (may be NULL): what is left then. */
 int exec_fold(const struct graph *g, struct arena *a, struct tensor *ret_types,
-              struct tensor **ret_folded, struct err *e);
+              struct tensor **ret_folded, int64_t *ret_left, struct err *e);
 
 #endif

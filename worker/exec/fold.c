@@ -17,6 +17,8 @@
 
 enum { SAMPLES = 4, SMALL_ELEMENTS = 4096, NAMES_MAX = 64 };
 enum { LARGE_BYTES = 16 << 20 }; /* a folded constant: at most this or twice its inputs */
+enum { HEAVY_BYTES = 64 << 10 }; /* inputs and outputs of a T_HEAVY operator that is folded */
+enum { MACS_PER_COST = 8, BYTES_PER_COST = 8 };
 
 struct fold {
     const struct graph *g;
@@ -25,6 +27,7 @@ struct fold {
     struct tensor *types; /* n_values × SAMPLES; DT_NONE: unknown; data: the value is known */
     bool *tainted;        /* per value: depends on a dim that is not known */
     const struct backend *backend;
+    int64_t left; /* of the cost that folding may have */
 };
 
 static struct tensor *type_of(const struct fold *f, int value, int sample)
@@ -99,8 +102,25 @@ static bool inputs_typed(const struct call *call)
     return true;
 }
 
+/* Takes the cost of a node from what is left; false if it is too much. Outputs stay in memory,
+ * inputs and multiplications take time. */
+static bool afford(struct fold *f, const struct call *call, size_t in_bytes, size_t out_bytes)
+{
+    const struct op *op = call->c.node->op;
+    int64_t macs = op->macs ? op->macs(&call->c) : 0;
+    if (op->traits & T_HEAVY && in_bytes + out_bytes > HEAVY_BYTES)
+        return false;
+    if (macs < 0 || in_bytes > INT64_MAX / 4 || out_bytes > INT64_MAX / 4)
+        return false;
+    int64_t cost = macs / MACS_PER_COST + (int64_t)in_bytes / BYTES_PER_COST + (int64_t)out_bytes;
+    if (cost > f->left)
+        return false;
+    f->left -= cost;
+    return true;
+}
+
 /* Is this node's output a constant worth computing now? */
-static bool foldable(const struct call *call, bool tainted)
+static bool foldable(struct fold *f, const struct call *call, bool tainted)
 {
     const struct op *op = call->c.node->op;
     size_t in_bytes = 0, out_bytes = 0;
@@ -122,25 +142,35 @@ static bool foldable(const struct call *call, bool tainted)
             return false;
         out_bytes += tensor_bytes(t);
     }
-    return out_bytes <= LARGE_BYTES || out_bytes <= 2 * in_bytes;
+    return (out_bytes <= LARGE_BYTES || out_bytes <= 2 * in_bytes) &&
+           afford(f, call, in_bytes, out_bytes);
+}
+
+static int run_once(struct call *call, struct arena *once, struct err *e)
+{
+    const struct op *op = call->c.node->op;
+    if (op->prepare && op->prepare(&call->c, &call->c.prep, e))
+        return -1;
+    call->c.scratch = arena_try(once, call->c.scratch_bytes); /* also none is an address */
+    if (!call->c.scratch)
+        return err_set(e, ERR_MEMORY_LIMIT, "", "Folding needs %zu bytes.", call->c.scratch_bytes);
+    return op->run(&call->c, e);
 }
 
 static int compute(struct fold *f, struct call *call, struct err *e)
 {
-    const struct op *op = call->c.node->op;
     for (int i = 0; i < call->c.n_out; i++) {
         struct tensor *t = call->out[i];
         if (t && !(t->data = arena_try(f->a, tensor_bytes(t) + 1)))
             return err_set(e, ERR_MEMORY_LIMIT, "", "A folded constant needs %zu bytes.",
                            tensor_bytes(t));
     }
-    if (op->prepare && op->prepare(&call->c, &call->c.prep, e))
-        return -1;
-    if (call->c.scratch_bytes)
-        call->c.scratch = arena_try(&f->work, call->c.scratch_bytes);
-    if (call->c.scratch_bytes && !call->c.scratch)
-        return err_set(e, ERR_MEMORY_LIMIT, "", "Folding needs %zu bytes.", call->c.scratch_bytes);
-    return op->run(&call->c, e);
+    struct arena once = ARENA_INIT;
+    call->c.arena = &once;
+    int rc = run_once(call, &once, e);
+    backend_release(&once);
+    arena_done(&once);
+    return rc;
 }
 
 /* 0: done, as far as it goes (types stay DT_NONE otherwise); -1 with the row's error. */
@@ -153,7 +183,7 @@ static int fold_one(struct fold *f, const struct node *n, int sample, bool taint
     int rc = op_shape(n->op, &call.c, e);
     if (rc)
         return rc == SHAPE_WAITS ? 0 : -1;
-    if (foldable(&call, tainted) && compute(f, &call, e))
+    if (foldable(f, &call, tainted) && compute(f, &call, e))
         return -1;
     for (int i = 0; i < n->n_out; i++)
         if (n->out[i] >= 0)
@@ -231,9 +261,9 @@ static void take_results(struct fold *f, struct tensor *types, struct tensor **f
 }
 
 int exec_fold(const struct graph *g, struct arena *a, struct tensor *ret_types,
-              struct tensor **ret_folded, struct err *e)
+              struct tensor **ret_folded, int64_t *ret_left, struct err *e)
 {
-    struct fold f = {.g = g, .a = a, .work = ARENA_INIT};
+    struct fold f = {.g = g, .a = a, .work = ARENA_INIT, .left = g->fold_left};
     int rc = backend_find(NULL, &f.backend, e);
     f.types = arena_array(&f.work, (size_t)g->n_values * SAMPLES + 1, sizeof *f.types);
     f.tainted = arena_alloc(&f.work, (size_t)g->n_values + 1);
@@ -242,6 +272,8 @@ int exec_fold(const struct graph *g, struct arena *a, struct tensor *ret_types,
         rc = fold_node(&f, &g->nodes[i], e);
     if (!rc)
         take_results(&f, ret_types, ret_folded);
+    if (ret_left)
+        *ret_left = f.left;
     backend_release(&f.work);
     arena_done(&f.work);
     return rc;

@@ -77,6 +77,7 @@ struct exec {
     int n_inputs;     /* what comes from outside: graph inputs, in a subgraph then outer values */
     int *inputs;      /* their values */
     struct sub *subs; /* sub.c: execs of subgraphs, the one used last in front */
+    int64_t own_sub_runs, *sub_runs; /* of this run, in all depths: the outermost exec counts */
 
     /* bind.c: per value */
     struct tensor *types; /* DT_NONE: known only in the run. With data: constant or folded */
@@ -86,10 +87,11 @@ struct exec {
     struct place **places; /* each stays where it is: contexts point to its tensor */
     struct step **steps;
     struct buffer *buffers;
-    int (*at)[2];   /* source → place by layout, or NONE */
-    int *node_step; /* node → its step, or NONE */
-    int *outputs;   /* graph output → place */
-    bool *used;     /* calibration is ON and something reads it */
+    int (*at)[2];                  /* source → place by layout, or NONE */
+    int *node_step;                /* node → its step, or NONE */
+    int *outputs;                  /* graph output → place */
+    bool *used;                    /* calibration is ON and something reads it */
+    int *first_calib, *next_calib; /* value → its calibrations, in order; with a plan */
 
     /* slab.c, run.c */
     size_t slab_bytes, scratch_offset, scratch_bytes, shared_bytes;
@@ -161,6 +163,8 @@ int64_t exec_clock_ns(void);
 
 /* slab.c */
 void exec_plan_slab(struct exec *x);
+/* slab_time.c: gives each of many buffers its offset, in the order of their first steps. */
+void exec_place_in_time(struct buffer **list, int n, struct arena *a);
 /* The caller's memory for the slab, of slab_bytes and aligned as pages; not unmapped by exec_free.
  */
 void exec_use_slab(struct exec *x, char *memory);

@@ -35,12 +35,14 @@ static void *data_of(struct exec *x, const struct exec *s, int source, enum layo
         const struct calib *mine = &x->plan->calibs[source - n];
         if (exec_calib_source(x, source - n) >= n)
             return NULL; /* behind another: rare, made anew */
-        for (theirs = n; theirs < s->n_sources; theirs++)
-            if (same_calib(mine, &s->plan->calibs[theirs - n]) &&
-                exec_calib_source(s, theirs - n) == mine->value && s->at[theirs][layout] != NONE)
+        int k = s->plan ? s->first_calib[mine->value] : NONE;
+        for (; k != NONE; k = s->next_calib[k])
+            if (same_calib(mine, &s->plan->calibs[k]) && exec_calib_source(s, k) == mine->value &&
+                s->at[n + k][layout] != NONE)
                 break;
+        theirs = k == NONE ? NONE : n + k;
     }
-    if (theirs >= s->n_sources || s->at[theirs][layout] == NONE)
+    if (theirs == NONE || s->at[theirs][layout] == NONE)
         return NULL;
     const struct place *p = s->places[s->at[theirs][layout]];
     if (p->kind != PLACE_CONST)
@@ -191,6 +193,8 @@ static int prepare(struct exec *x, struct step *s, struct err *e)
     } else {
         s->prep_bytes = x->arena.used_bytes - before;
     }
+    if (exec_check_room(x, 0, e))
+        return -1;
     if (s->ctx.scratch_bytes > x->scratch_bytes)
         x->scratch_bytes = s->ctx.scratch_bytes;
     if (op->macs)

@@ -98,14 +98,12 @@ static int run_late(struct exec *x, struct step *s, struct err *e)
         return exec_capture(x, s, e) || op->run(&c, e) ? -1 : 0;
     if (shape_late(x, &c, e))
         return -1;
-    if (op->prepare && op->prepare(&c, &c.prep, e))
+    if ((op->prepare && op->prepare(&c, &c.prep, e)) || exec_check_room(x, c.scratch_bytes, e))
         return -1;
-    if (c.scratch_bytes) {
-        c.scratch = arena_try(&x->run_arena, c.scratch_bytes);
-        if (!c.scratch)
-            return err_set(e, ERR_MEMORY_LIMIT, "", "no memory for %zu bytes of scratch",
-                           c.scratch_bytes);
-    }
+    c.scratch = arena_try(&x->run_arena, c.scratch_bytes);
+    if (!c.scratch)
+        return err_set(e, ERR_MEMORY_LIMIT, "", "no memory for %zu bytes of scratch",
+                       c.scratch_bytes);
     return op->run(&c, e);
 }
 
@@ -191,6 +189,7 @@ int exec_run(struct exec *x, const struct tensor *inputs, exec_watch *watch, voi
              struct err *e)
 {
     struct watcher w = {watch, ctx};
+    x->own_sub_runs = 0;
     if (x->run_arena.head) {
         backend_release(&x->run_arena);
         arena_done(&x->run_arena);

@@ -1,7 +1,8 @@
 /*
  * The slab: buffers whose lives do not overlap lie at the same place. A step that may work in
  * place writes over an input that nobody reads after it. Buffers are placed by size, the largest
- * first, each at the lowest offset that is free for its whole life.
+ * first, each at the lowest offset that is free for its whole life. That looks at all pairs; with
+ * very many buffers they are placed as the run comes to them, in the first hole that is free then.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -10,7 +11,7 @@
 
 #include "worker/exec/inner.h"
 
-enum { HUGE_PAGE = 2 << 20 };
+enum { HUGE_PAGE = 2 << 20, BY_SIZE_MAX = 8192 };
 
 static struct buffer *buffer_of(struct exec *x, int place)
 {
@@ -128,11 +129,21 @@ static size_t align(size_t bytes)
     return (bytes + ARENA_ALIGN - 1) / ARENA_ALIGN * ARENA_ALIGN;
 }
 
+static void place_by_size(struct buffer **list, int n, struct arena *a)
+{
+    struct buffer **placed = arena_array(a, (size_t)n + 1, sizeof *placed);
+    qsort(list, (size_t)n, sizeof *list, by_size);
+    for (int i = 0; i < n; i++) {
+        list[i]->offset = lowest_free(list[i], placed, i);
+        insert(list[i], placed, i);
+    }
+}
+
 void exec_plan_slab(struct exec *x)
 {
-    int n = 0, placed_n = 0;
-    struct buffer **list = arena_array(&x->arena, (size_t)x->n_buffers + 1, sizeof *list);
-    struct buffer **placed = arena_array(&x->arena, (size_t)x->n_buffers + 1, sizeof *placed);
+    int n = 0;
+    struct arena scratch = ARENA_INIT;
+    struct buffer **list = arena_array(&scratch, (size_t)x->n_buffers + 1, sizeof *list);
     find_lives(x);
     share_in_place(x);
     for (int i = 0; i < x->n_buffers; i++) {
@@ -140,13 +151,14 @@ void exec_plan_slab(struct exec *x)
         if (x->buffers[i].root == i)
             list[n++] = &x->buffers[i];
     }
-    qsort(list, (size_t)n, sizeof *list, by_size);
-    for (int i = 0; i < n; i++) {
-        list[i]->offset = lowest_free(list[i], placed, placed_n);
-        insert(list[i], placed, placed_n++);
+    if (n <= BY_SIZE_MAX)
+        place_by_size(list, n, &scratch);
+    else
+        exec_place_in_time(list, n, &scratch);
+    for (int i = 0; i < n; i++)
         if (list[i]->offset + list[i]->bytes > x->scratch_offset)
             x->scratch_offset = list[i]->offset + list[i]->bytes;
-    }
+    arena_done(&scratch);
     x->slab_bytes = x->scratch_offset + align(x->scratch_bytes);
 }
 

@@ -117,9 +117,22 @@ static void add_quant(struct exec *x, int k)
 /* All that stand behind value v; a child stands behind its parent in the plan. */
 static void add_quants(struct exec *x, int v)
 {
-    for (int k = 0; x->plan && k < x->plan->n_calibs; k++)
-        if (x->used[k] && x->plan->calibs[k].value == v)
+    for (int k = x->plan ? x->first_calib[v] : NONE; k != NONE; k = x->next_calib[k])
+        if (x->used[k])
             add_quant(x, k);
+}
+
+static void list_calibs(struct exec *x)
+{
+    size_t n_values = (size_t)x->graph->n_values, n_calibs = (size_t)x->plan->n_calibs;
+    x->first_calib = arena_array(&x->arena, n_values + 1, sizeof *x->first_calib);
+    x->next_calib = arena_array(&x->arena, n_calibs + 1, sizeof *x->next_calib);
+    memset(x->first_calib, -1, n_values * sizeof *x->first_calib);
+    for (int k = x->plan->n_calibs - 1; k >= 0; k--) {
+        int v = x->plan->calibs[k].value;
+        x->next_calib[k] = x->first_calib[v];
+        x->first_calib[v] = k;
+    }
 }
 
 /* The calibration and those that it stands on; below 0: none. */
@@ -135,6 +148,8 @@ static void find_used(struct exec *x)
 {
     int n = x->plan ? x->plan->n_calibs : 0;
     x->used = arena_array(&x->arena, (size_t)n + 1, sizeof *x->used);
+    if (x->plan)
+        list_calibs(x);
     if (!n)
         return;
     for (int i = 0; i < x->graph->n_nodes; i++)

@@ -152,6 +152,7 @@ static int sub_new(const struct op_ctx *c, const struct graph *g, const struct t
         free(s);
         return -1;
     }
+    s->exec->sub_runs = x->sub_runs;
     s->next = x->subs;
     x->subs = s;
     *ret = s;
@@ -182,6 +183,9 @@ int exec_sub_run(const struct op_ctx *c, const struct graph *g, const struct ten
 {
     int n;
     struct sub *s = NULL;
+    if (++*c->exec->sub_runs > SUB_RUNS_MAX)
+        return err_set(e, ERR_LIMIT, "", "the run has not ended after %d iterations of its loops",
+                       SUB_RUNS_MAX);
     struct tensor *all = all_inputs(c, g, in, &n);
     int rc = sub_find(c, g, all, n, &s, e);
     if (!rc)

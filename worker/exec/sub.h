@@ -11,9 +11,11 @@
 #include "worker/ops/op.h"
 
 enum { SUB_DEPTH_MAX = 16, SUB_KEPT = 4 /* execs of one graph */ };
+enum { SUB_RUNS_MAX = 1000000 }; /* runs of subgraphs in one run of the model, loops in loops too */
 
 /* Runs graph `g` of the node's attributes on one plain tensor per graph input. ret[i]: its output
- * i, in memory that the next run of the same graph takes back. ERR_LIMIT for too deep a nesting. */
+ * i, in memory that the next run of the same graph takes back. ERR_LIMIT for too deep a nesting
+ * and for more than SUB_RUNS_MAX runs. */
 int exec_sub_run(const struct op_ctx *c, const struct graph *g, const struct tensor *in,
                  const struct tensor **ret, struct err *e);
 /* Type and dims of output i for such inputs, as far as they can be told without running it: else

@@ -9,7 +9,7 @@ int shapes_open(struct shapes *s, const struct graph *g, struct err *e)
     s->g = g;
     s->types = arena_array(&s->arena, n, sizeof *s->types);
     s->folded = arena_array(&s->arena, n, sizeof *s->folded);
-    return exec_fold(g, &s->arena, s->types, s->folded, e);
+    return exec_fold(g, &s->arena, s->types, s->folded, NULL, e);
 }
 
 void shapes_done(struct shapes *s)

@@ -19,7 +19,9 @@ struct build *build_new(struct arena *a, const char *name)
     struct build *b = arena_alloc(a, sizeof *b);
     b->arena = a;
     b->name = name ? name : "";
+    b->fold_left = FOLD_COST_BASE;
     map_init(&b->names, a);
+    map_init(&b->fresh, a);
     return b;
 }
 
@@ -41,9 +43,13 @@ int build_value(struct build *b, const char *name)
 
 int build_fresh(struct build *b, const char *base)
 {
+    if (map_get(&b->names, base) < 0)
+        return add_value(b, base);
+    int i = map_get(&b->fresh, base);
     const char *name = base;
-    for (int i = 1; map_get(&b->names, name) >= 0; i++)
+    for (i = i < 0 ? 1 : i; map_get(&b->names, name) >= 0; i++)
         name = arena_printf(b->arena, "%s_%d", base, i);
+    map_set(&b->fresh, base, i);
     return add_value(b, name);
 }
 
@@ -177,6 +183,9 @@ void build_import(struct build *b, const char *domain, int version)
 
 static void copy_values(struct build *b, const struct graph *g)
 {
+    b->values_cap = g->n_values + 16;
+    b->values = arena_array(b->arena, (size_t)b->values_cap, sizeof *b->values);
+    map_reserve(&b->names, (size_t)b->values_cap);
     for (int i = 0; i < g->n_values; i++) {
         const struct value *from = &g->values[i];
         int at = add_value(b, from->name); /* may move b->values */
@@ -193,6 +202,8 @@ static void copy_values(struct build *b, const struct graph *g)
 
 static void copy_nodes(struct build *b, const struct graph *g)
 {
+    b->nodes_cap = g->n_nodes + 16;
+    b->nodes = arena_array(b->arena, (size_t)b->nodes_cap, sizeof *b->nodes);
     for (int i = 0; i < g->n_nodes; i++) {
         const struct node *n = &g->nodes[i];
         int at = build_node(b, n->name, n->domain, n->op_type, n->opset, n->in, n->n_in, n->out,
@@ -224,5 +235,6 @@ struct build *build_from(const struct graph *g, struct arena *a)
     copy_origins(b, g);
     b->n_opsets = g->n_opsets;
     b->opsets = g->opsets;
+    b->fold_left = g->fold_left;
     return b;
 }

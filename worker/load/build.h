@@ -47,8 +47,13 @@ struct build {
     int *inputs, *outputs;
     struct build_origin *origins;
     const struct opset *opsets;
-    struct map names; /* of values */
+    int64_t fold_left; /* as in struct graph */
+    struct map names;  /* of values */
+    struct map fresh;  /* name that was taken → the next number to try behind it */
 };
+
+/* fold_left of a model whose file is small: bytes, and steps of 8 multiplications. */
+#define FOLD_COST_BASE ((int64_t)256 << 20)
 
 struct build *build_new(struct arena *a, const char *name);
 /* A copy to edit. Origins are carried on; a graph without any starts them with its own nodes. */

@@ -218,6 +218,7 @@ static void place_values(struct freeze *f)
     struct build *b = f->b;
     struct graph *g = f->g;
     f->value_to = filled(f->a, b->n_values, -1);
+    map_reserve(&g->value_names, (size_t)b->n_values);
     g->values = arena_array(g->arena, (size_t)b->n_values + 1, sizeof *g->values);
     g->n_inputs = b->n_inputs;
     g->inputs = placed(f, b->inputs, b->n_inputs);
@@ -329,6 +330,7 @@ static int make_node(struct freeze *f, int to)
 static int name_nodes(struct freeze *f)
 {
     struct graph *g = f->g;
+    map_reserve(&g->node_names, (size_t)g->n_nodes);
     for (int i = 0; i < g->n_nodes; i++) {
         const char *name = f->b->nodes[f->order[i]].name;
         if (name && *name && map_set(&g->node_names, name, i) >= 0)
@@ -421,6 +423,7 @@ int build_freeze(struct build *b, struct graph **ret, struct err *e)
     g->name = b->name;
     g->n_opsets = b->n_opsets;
     g->opsets = b->opsets;
+    g->fold_left = b->fold_left;
     map_init(&g->value_names, g->arena);
     map_init(&g->node_names, g->arena);
     int rc = freeze(&f);

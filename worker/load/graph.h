@@ -96,6 +96,7 @@ struct graph {
     int n_origins;
     const struct origin *origins; /* optimized graphs only */
     const struct graph *parent;   /* of a subgraph */
+    int64_t fold_left;            /* what constant folding may still cost (exec_fold) */
 };
 
 int graph_value(const struct graph *g, const char *name); /* -1 if there is none */

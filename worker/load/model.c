@@ -10,7 +10,7 @@
 #include "worker/load/read.h"
 #include "worker/load/scan.h"
 
-enum { IR_VERSION_MAX = 13 };
+enum { IR_VERSION_MAX = 13, FOLD_COST_PER_BYTE = 4 };
 
 /* ---- unpacking within a budget ---- */
 
@@ -84,6 +84,8 @@ static int read_model(const struct model_source *src, struct model *m, struct er
              missing_check(p->graph, &functions, r.opsets, r.n_opsets, e) ||
              read_graph(&r, p->graph, NULL, &m->original);
     arena_done(&purse.arena);
+    for (const struct model_map *map = m->maps; map && !rc; map = map->next)
+        m->original->fold_left += FOLD_COST_PER_BYTE * (int64_t)map->size;
     return rc ? -1 : 0;
 }
 

@@ -2,6 +2,7 @@
  * From the graph of a file to the optimized float graph (spec §3): the passes of load/optimize/,
  * one file each, in the order of the table in optimize.c, until nothing changes. A pass is a
  * function from a graph to a graph; nothing it does may change the outputs beyond float rounding.
+ * What a bounded number of rounds does not come to stays as the file has it.
  */
 #ifndef PTQ_WORKER_LOAD_OPTIMIZE_H
 #define PTQ_WORKER_LOAD_OPTIMIZE_H

@@ -144,42 +144,7 @@ static bool same_text(const char *a, const char *b)
     return !strcmp(a ? a : "", b ? b : "");
 }
 
-enum { KEY_SIZE = 3 * (SCAN_NAME_MAX + 1) };
-
-static const char *key_of(char ret[KEY_SIZE], const char *domain, const char *name,
-                          const char *overload)
-{
-    if (!domain || !strcmp(domain, "ai.onnx"))
-        domain = "";
-    snprintf(ret, KEY_SIZE, "%s\n%s\n%s", domain, name ? name : "", overload ? overload : "");
-    return ret;
-}
-
-int functions_init(struct functions *f, const Onnx__ModelProto *m, struct arena *a, struct err *e)
-{
-    char key[KEY_SIZE];
-    f->list = m->functions;
-    map_init(&f->numbers, a);
-    if (m->n_functions > FUNCTIONS_MAX)
-        return err_set(e, ERR_LIMIT, "", "The model has %zu functions, at most %d are read.",
-                       m->n_functions, FUNCTIONS_MAX);
-    for (int i = 0; i < (int)m->n_functions; i++) {
-        const Onnx__FunctionProto *p = m->functions[i];
-        key_of(key, p->domain, p->name, p->overload);
-        if (map_set(&f->numbers, arena_strdup(a, key), i) >= 0)
-            return err_set(e, ERR_BAD_MODEL, "", "There are two functions \"%.200s\".",
-                           p->name ? p->name : "");
-    }
-    return 0;
-}
-
-int functions_find(const struct functions *f, const Onnx__NodeProto *p)
-{
-    char key[KEY_SIZE];
-    return f->numbers.count ? map_get(&f->numbers, key_of(key, p->domain, p->op_type, p->overload))
-                            : -1;
-}
-
+enum { INLINED_BASE = 256 << 20, INLINED_PER_BYTE = 4 };
 static bool is_reference(const Onnx__AttributeProto *p)
 {
     return p->ref_attr_name && *p->ref_attr_name;
@@ -282,6 +247,16 @@ static int check_call(struct reader *r, const Onnx__FunctionProto *f)
     return 0;
 }
 
+/* Names and attributes are copied for each call of a function. */
+static int check_inlined(struct reader *r)
+{
+    uint64_t most = INLINED_BASE + INLINED_PER_BYTE * (uint64_t)r->file->size;
+    if (r->inlined_bytes + (r->arena->used_bytes - r->call_began) <= most)
+        return 0;
+    return err_set(r->e, ERR_LIMIT, "", "The calls of functions come to more than %llu bytes.",
+                   (unsigned long long)most);
+}
+
 static int read_body(struct reader *r, struct call *c, struct build *b)
 {
     const Onnx__FunctionProto *f = c->function;
@@ -291,7 +266,7 @@ static int read_body(struct reader *r, struct call *c, struct build *b)
     r->call = c;
     int rc = 0;
     for (size_t i = 0; i < f->n_node && !rc; i++)
-        rc = read_node(r, f->node[i], b);
+        rc = read_node(r, f->node[i], b) || check_inlined(r) ? -1 : 0;
     r->opsets = outer.opsets;
     r->n_opsets = outer.n_opsets;
     r->call = outer.call;
@@ -301,6 +276,8 @@ static int read_body(struct reader *r, struct call *c, struct build *b)
 static int read_call(struct reader *r, const Onnx__NodeProto *p, const Onnx__FunctionProto *f,
                      struct build *b)
 {
+    if (!r->call)
+        r->call_began = r->arena->used_bytes;
     struct call *c = arena_alloc(r->arena, sizeof *c);
     struct attr *attrs;
     *c = (struct call){.parent = r->call, .function = f};
@@ -312,7 +289,11 @@ static int read_call(struct reader *r, const Onnx__NodeProto *p, const Onnx__Fun
     if (check_call(r, f) || read_attrs(r, p, b, &attrs, &c->n_attrs) || bind_names(r, c, p))
         return -1;
     c->attrs = attrs;
-    return read_body(r, c, b);
+    if (read_body(r, c, b))
+        return -1;
+    if (!r->call)
+        r->inlined_bytes += r->arena->used_bytes - r->call_began;
+    return 0;
 }
 
 /* ---- graphs ---- */

@@ -29,6 +29,10 @@ struct reader {
     const struct functions *functions;
     struct call *call;      /* the function call that is being read in place of its node */
     int n_calls, n_inlined; /* so far: numbers for unnamed calls, nodes that came of calls */
+    uint64_t inlined_bytes; /* that calls took so far, up to the outermost one that is read now */
+    size_t call_began;      /* where that one began in the arena */
+    uint64_t dense_bytes;   /* so far, of sparse tensors */
+    uint64_t tensor_bytes;  /* so far, however often a file's bytes are used */
     struct err *e;
 };
 

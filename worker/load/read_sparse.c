@@ -50,7 +50,9 @@ int read_sparse(struct reader *r, const Onnx__SparseTensorProto *p, const char *
     if (tensor_set(ret, s.values.type, (int)p->n_dims, p->dims, r->e))
         return err_in(r->e, name);
     size_t size = dtype_size(ret->type), bytes = tensor_bytes(ret);
-    if (bytes > DENSE_MAX_BYTES || !(ret->data = arena_try(r->arena, bytes + 1)))
+    r->dense_bytes += bytes;
+    if (bytes > DENSE_MAX_BYTES || r->dense_bytes > DENSE_MAX_BYTES ||
+        !(ret->data = arena_try(r->arena, bytes + 1)))
         return err_set(r->e, ERR_LIMIT, name, "The sparse tensor would be %zu dense bytes.", bytes);
     for (int64_t i = 0; i < s.values.dims[0]; i++) {
         int64_t to = place(&s, i, ret);

@@ -11,6 +11,7 @@ static const enum list list_of[DT_COUNT] = {
     [DT_I8] = LIST_I32,  [DT_U16] = LIST_I32, [DT_U8] = LIST_I32,  [DT_BOOL] = LIST_I32,
     [DT_F16] = LIST_I32, [DT_I64] = LIST_I64, [DT_U64] = LIST_U64, [DT_U32] = LIST_U64,
 };
+enum { TENSORS_BASE = 64 << 20, TENSORS_PER_BYTE = 4 };
 enum { FIELD_FLOATS = 4, FIELD_RAW = 9, FIELD_DOUBLES = 10, LOCATION_EXTERNAL = 1 };
 
 static void *room(struct reader *r, const char *name, size_t bytes)
@@ -39,11 +40,28 @@ static int check_bools(struct reader *r, const char *name, const struct tensor *
     return 0;
 }
 
+/* Tensors may share the bytes of a file, but a small file does not make a giant of a model. */
+static int check_total(struct reader *r, const char *name, size_t bytes)
+{
+    uint64_t files = 0;
+    for (const struct model_map *m = *r->maps; m; m = m->next)
+        files += m->size;
+    r->tensor_bytes += bytes;
+    if (r->tensor_bytes <= TENSORS_BASE + TENSORS_PER_BYTE * files)
+        return 0;
+    return err_set(
+        r->e, ERR_LIMIT, name,
+        "The tensors come to %llu bytes, the files have %llu: the most is %d times that.",
+        (unsigned long long)r->tensor_bytes, (unsigned long long)files, TENSORS_PER_BYTE);
+}
+
 static int take_bytes(struct reader *r, const char *name, const void *from, size_t bytes,
                       struct tensor *t)
 {
     if (bytes != tensor_bytes(t))
         return wrong_size(r, name, t, bytes);
+    if (check_total(r, name, bytes))
+        return -1;
     if (bytes && (uintptr_t)from % dtype_size(t->type) == 0) {
         t->data = (void *)from;
     } else {

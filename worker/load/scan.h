@@ -16,8 +16,8 @@
 
 enum {
     SCAN_DEPTH_MAX = 64,         /* messages in messages; a subgraph takes three */
-    SCAN_NODES_MAX = 1000000,    /* in the whole file, as for tensors */
-    SCAN_TENSORS_MAX = 1000000,  /* attributes' tensors included */
+    SCAN_NODES_MAX = 100000,     /* in the whole file, and again of what functions come to */
+    SCAN_TENSORS_MAX = 200000,   /* attributes' tensors included */
     SCAN_ATTRIBUTES_MAX = 10000, /* of one node */
     SCAN_NAME_MAX = 4096,        /* bytes of a name */
     SCAN_TEXT_MAX = 64 << 10,    /* bytes of a string attribute */

@@ -402,9 +402,10 @@ static const struct attr_def rotary_attrs[] = {ATTR(INT, rotary_attr, interleave
 #define ATTENTION(from, to, ins)                                                                   \
     {                                                                                              \
         "Attention", ONNX, .since = from, .until = to, .min_in = 3, .max_in = ins, .max_out = 4,   \
-                           .attrs = attention_attrs, .attr_size = sizeof(struct attention_attr),   \
-                           .shape = attention_shape, .prepare = attention_prepare,                 \
-                           .run = attention_run, .types = TYPES_FLOAT, .note = "softmax in double" \
+                           .traits = T_HEAVY, .attrs = attention_attrs,                            \
+                           .attr_size = sizeof(struct attention_attr), .shape = attention_shape,   \
+                           .prepare = attention_prepare, .run = attention_run,                     \
+                           .types = TYPES_FLOAT, .note = "softmax in double"                       \
     }
 
 const struct op ops_attention[] = {ATTENTION(23, 23, 6),

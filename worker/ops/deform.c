@@ -249,11 +249,11 @@ static const struct attr_def deform_attrs[] = {A(INTS, kernel_shape),
 static const struct attr_def pool_attrs[] = {
     A(INTS, pooled_shape, .required = true), A(FLOAT, spatial_scale, .number = 1), {0}};
 
-const struct op ops_deform[] = {{"DeformConv", ONNX, .since = 19, .min_in = 3, .max_in = 5,
-                                 .attrs = deform_attrs, .attr_size = sizeof(struct deform_attr),
-                                 .shape = deform_shape, .prepare = deform_prepare,
-                                 .run = deform_run, .note = "2 spatial dims", .types = TYPES_FLOAT},
-                                {"MaxRoiPool", ONNX, .since = 1, .min_in = 2, .max_in = 2,
-                                 .attrs = pool_attrs, .attr_size = sizeof(struct deform_attr),
-                                 .shape = pool_shape, .run = pool_run, .types = TYPES_FLOAT},
-                                {0}};
+const struct op ops_deform[] = {
+    {"DeformConv", ONNX, .since = 19, .traits = T_HEAVY, .min_in = 3, .max_in = 5,
+     .attrs = deform_attrs, .attr_size = sizeof(struct deform_attr), .shape = deform_shape,
+     .prepare = deform_prepare, .run = deform_run, .note = "2 spatial dims", .types = TYPES_FLOAT},
+    {"MaxRoiPool", ONNX, .since = 1, .traits = T_HEAVY, .min_in = 2, .max_in = 2,
+     .attrs = pool_attrs, .attr_size = sizeof(struct deform_attr), .shape = pool_shape,
+     .run = pool_run, .types = TYPES_FLOAT},
+    {0}};

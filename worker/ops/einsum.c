@@ -265,7 +265,7 @@ static const struct attr_def einsum_attrs[] = {
     ATTR(STRING, einsum_attr, equation, .required = true), {0}};
 
 const struct op ops_einsum[] = {{"Einsum", ONNX, .since = 12, .min_in = 1, .max_in = -1,
-                                 .traits = T_VARIADIC, .attrs = einsum_attrs,
+                                 .traits = T_VARIADIC | T_HEAVY, .attrs = einsum_attrs,
                                  .attr_size = sizeof(struct einsum_attr), .shape = einsum_shape,
                                  .prepare = einsum_prepare, .run = einsum_run,
                                  .note = "at most 7 operands", .types = TYPES_NUMBER},

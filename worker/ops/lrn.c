@@ -78,7 +78,8 @@ static int lrn_run(const struct op_ctx *c, struct err *e)
     return 0;
 }
 
-const struct op ops_lrn[] = {{"LRN", ONNX, .since = 1, .min_in = 1, .max_in = 1, .layout = L_ANY,
-                              .attrs = lrn_attrs, .attr_size = sizeof(struct lrn_attr),
-                              .shape = lrn_shape, .run = lrn_run, .types = TYPES_FLOAT},
+const struct op ops_lrn[] = {{"LRN", ONNX, .since = 1, .traits = T_HEAVY, .min_in = 1, .max_in = 1,
+                              .layout = L_ANY, .attrs = lrn_attrs,
+                              .attr_size = sizeof(struct lrn_attr), .shape = lrn_shape,
+                              .run = lrn_run, .types = TYPES_FLOAT},
                              {0}};

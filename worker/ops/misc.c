@@ -251,5 +251,6 @@ const struct op ops_misc[] = {
         .types = TYPES_ALL),
     ROW("Compress", compress, 9, .min_in = 2, .max_in = 2, .attrs = compress_attrs,
         .types = TYPES_ALL),
-    ROW("Det", det, 11, .min_in = 1, .max_in = 1, .prepare = det_prepare, .types = TYPES_FLOAT),
+    ROW("Det", det, 11, .traits = T_HEAVY, .min_in = 1, .max_in = 1, .prepare = det_prepare,
+        .types = TYPES_FLOAT),
     {0}};

@@ -74,7 +74,8 @@ enum op_trait {
     T_RANDOM = 1 << 12,    /* never folded */
     T_SUBGRAPHS = 1 << 13, /* runs attributes that are graphs: shape and run get c->exec */
     T_SHAPE_DATA =
-        1 << 14 /* usually computes shapes: keep its inputs' values when they are small */
+        1 << 14,      /* usually computes shapes: keep its inputs' values when they are small */
+    T_HEAVY = 1 << 15 /* its work may grow faster than the bytes it touches, and no macs tell it */
 };
 
 /* Which memory layouts run() reads and writes.

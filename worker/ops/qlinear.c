@@ -344,12 +344,12 @@ static const struct attr_def conv_attrs[] = {ATTR(STRING, conv_attr, auto_pad, .
     .attrs = conv_attrs, .attr_size = sizeof(struct conv_attr), .shape = conv_shape, .run = conv_run
 
 const struct op ops_qlinear[] = {
-    {"MatMulInteger", ONNX, .since = 10, .min_in = 2, .max_in = 4, .shape = matmul_shape,
-     .run = matmul_run, .types = TYPE(U8) | TYPE(I8)},
-    {"QLinearMatMul", ONNX, .since = 10, .min_in = 8, .max_in = 8, .shape = matmul_shape,
-     .run = matmul_run, .types = TYPE(U8) | TYPE(I8)},
-    {"ConvInteger", ONNX, .since = 10, .min_in = 2, .max_in = 4, CONV,
+    {"MatMulInteger", ONNX, .since = 10, .traits = T_HEAVY, .min_in = 2, .max_in = 4,
+     .shape = matmul_shape, .run = matmul_run, .types = TYPE(U8) | TYPE(I8)},
+    {"QLinearMatMul", ONNX, .since = 10, .traits = T_HEAVY, .min_in = 8, .max_in = 8,
+     .shape = matmul_shape, .run = matmul_run, .types = TYPE(U8) | TYPE(I8)},
+    {"ConvInteger", ONNX, .since = 10, .traits = T_HEAVY, .min_in = 2, .max_in = 4, CONV,
      .types = TYPE(U8) | TYPE(I8)},
-    {"QLinearConv", ONNX, .since = 10, .min_in = 8, .max_in = 9, CONV,
+    {"QLinearConv", ONNX, .since = 10, .traits = T_HEAVY, .min_in = 8, .max_in = 9, CONV,
      .note = "1 to 3 spatial dims", .types = TYPE(U8) | TYPE(I8)},
     {0}};

@@ -364,9 +364,10 @@ static const struct attr_def rnn_attrs[] = {A(STRINGS, activations),
                     .attr_size = sizeof(struct rnn_attr), .shape = stem##_shape,                   \
                     .prepare = stem##_prepare, .run = stem##_run, __VA_ARGS__                      \
     }
-#define QUANT .in = {FEATURE, WEIGHT(-1), WEIGHT(-1)}, .out = {FEATURE, FEATURE}, .traits = T_QUANT
+#define QUANT                                                                                      \
+    .in = {FEATURE, WEIGHT(-1), WEIGHT(-1)}, .out = {FEATURE, FEATURE}, .traits = T_QUANT | T_HEAVY
 
-const struct op ops_rnn[] = {ROW("RNN", rnn, 6, 2, .traits = 0, .types = TYPES_FLOAT),
+const struct op ops_rnn[] = {ROW("RNN", rnn, 6, 2, .traits = T_HEAVY, .types = TYPES_FLOAT),
                              ROW("GRU", gru, 6, 2, QUANT, .types = TYPES_FLOAT),
                              ROW("LSTM", lstm, 8, 3, QUANT, .types = TYPES_FLOAT),
                              {0}};

@@ -298,11 +298,11 @@ static const struct attr_def roi_attrs[] = {
     ATTR(FLOAT, roi_attr, spatial_scale, .number = 1),
     {0}};
 
-const struct op ops_vision[] = {{"NonMaxSuppression", ONNX, .since = 10, .min_in = 2, .max_in = 5,
-                                 .attrs = nms_attrs, .attr_size = sizeof(struct nms_attr),
-                                 .shape = nms_shape, .prepare = nms_prepare, .run = nms_run,
-                                 .types = TYPE(F32)},
-                                {"RoiAlign", ONNX, .since = 10, .min_in = 3, .max_in = 3,
-                                 .attrs = roi_attrs, .attr_size = sizeof(struct roi_attr),
-                                 .shape = roi_shape, .run = roi_run, .types = TYPES_FLOAT},
-                                {0}};
+const struct op ops_vision[] = {
+    {"NonMaxSuppression", ONNX, .since = 10, .traits = T_HEAVY, .min_in = 2, .max_in = 5,
+     .attrs = nms_attrs, .attr_size = sizeof(struct nms_attr), .shape = nms_shape,
+     .prepare = nms_prepare, .run = nms_run, .types = TYPE(F32)},
+    {"RoiAlign", ONNX, .since = 10, .traits = T_HEAVY, .min_in = 3, .max_in = 3, .attrs = roi_attrs,
+     .attr_size = sizeof(struct roi_attr), .shape = roi_shape, .run = roi_run,
+     .types = TYPES_FLOAT},
+    {0}};

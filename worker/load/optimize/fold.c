@@ -6,6 +6,7 @@
 struct folding {
     struct arena scratch;
     struct tensor *types, **known;
+    int64_t left; /* the graph's fold_left behind it */
 };
 
 /* All that the node computes is known, and nobody outside asks for it by name. */
@@ -45,7 +46,7 @@ static int infer(const struct graph *g, struct folding *f, struct err *e)
     *f = (struct folding){.scratch = ARENA_INIT};
     f->types = arena_array(&f->scratch, (size_t)g->n_values + 1, sizeof *f->types);
     f->known = arena_array(&f->scratch, (size_t)g->n_values + 1, sizeof *f->known);
-    return exec_fold(g, g->arena, f->types, f->known, e);
+    return exec_fold(g, g->arena, f->types, f->known, &f->left, e);
 }
 
 int pass_fold(const struct graph *g, const struct graph **ret, struct err *e)
@@ -56,8 +57,10 @@ int pass_fold(const struct graph *g, const struct graph **ret, struct err *e)
     int rc = infer(g, &f, e);
     if (!rc) {
         fold_nodes(&ed, &f);
-        if (ed.b)
+        if (ed.b) {
             set_types(ed.b, g, &f);
+            ed.b->fold_left = f.left;
+        }
         rc = edit_done(&ed, ret);
     }
     arena_done(&f.scratch);
@@ -71,6 +74,7 @@ int optimize_types(const struct graph *g, struct graph **ret, struct err *e)
     if (!rc) {
         struct build *b = build_from(g, g->arena);
         set_types(b, g, &f);
+        b->fold_left = f.left;
         rc = build_freeze(b, ret, e);
     }
     arena_done(&f.scratch);

@@ -87,10 +87,10 @@ static void fold_pad(struct edit *ed, int conv)
     int spatial = w->rank - 2;
     if (!conv_pads(n, spatial, own) || !zero_pads(ed->g, &ed->g->nodes[pad], w->rank, &p))
         return;
-    for (int i = 0; i < spatial; i++) {
-        own[i] += p.begin[2 + i];
-        own[spatial + i] += p.end[2 + i];
-    }
+    for (int i = 0; i < spatial; i++)
+        if (__builtin_add_overflow(own[i], p.begin[2 + i], &own[i]) ||
+            __builtin_add_overflow(own[spatial + i], p.end[2 + i], &own[spatial + i]))
+            return;
     struct build *b = edit_builder(ed);
     if (node_attr(n, "auto_pad"))
         build_attr_string(b, conv, "auto_pad", "NOTSET");
