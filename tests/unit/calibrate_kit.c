@@ -108,6 +108,9 @@ int kit_try(const char *name, const char *kind, const char *model, const char *c
     return local_main(&h, &o);
 }
 
+/* Results live to the test's end: they are known from here. */
+static json_t *results;
+
 json_t *kit_run(const char *name, const char *kind, const char *model, const char *config,
                 json_t *options)
 {
@@ -117,6 +120,9 @@ json_t *kit_run(const char *name, const char *kind, const char *model, const cha
     char *text = test_read(test_path("%s/result.json", name), &len);
     json_t *v = json_parse(text, len, &e);
     CHECK(v);
+    if (!results)
+        results = json_array();
+    json_array_append_new(results, v);
     return v;
 }
 

@@ -22,6 +22,16 @@ static struct graph *exported(const struct plan *p, bool opset21)
     return g;
 }
 
+/* What is run or read again lives to the test's end: it is known from here. */
+static const void *kept[64];
+static int n_kept;
+
+static void keep(const void *p)
+{
+    CHECK(n_kept < 64);
+    kept[n_kept++] = p;
+}
+
 /* Output 0. */
 static const struct tensor *run_graph(const struct graph *g, const struct plan *p,
                                       const struct tensor *in)
@@ -30,6 +40,7 @@ static const struct tensor *run_graph(const struct graph *g, const struct plan *
     struct exec *x;
     CHECK_OK(exec_new(g, in, &(struct exec_opts){.plan = p}, &x, &e), e);
     CHECK_OK(exec_run(x, in, NULL, NULL, &e), e);
+    keep(x);
     return exec_output(x, 0);
 }
 
@@ -40,6 +51,7 @@ static const struct graph *reread(const struct graph *g)
     CHECK_OK(model_write(g, NULL, test_path("qdq.onnx"), &e), e);
     CHECK_OK(model_open(&(struct model_source){.path = test_path("qdq.onnx")}, &m, &e), e);
     CHECK(!m->plan);
+    keep(m);
     return m->float_graph;
 }
 
@@ -225,6 +237,7 @@ void test_export__axes_become_inputs_in_opset_21(void)
     maker_node(&m, "Unsqueeze", "back", "b", "y", "axes=is:0");
     maker_output(&m, "y", "1,1,2,1");
     CHECK_OK(model_open(&(struct model_source){.path = maker_save(&m, "m.onnx")}, &model, &e), e);
+    keep(model);
     struct tensor in = two_channels();
     const struct graph *g = reread(exported(plan_new(model->float_graph, &arena, 0), true));
     CHECK(distance(run_graph(model->float_graph, NULL, &in), run_graph(g, NULL, &in)) < 1e-12);
