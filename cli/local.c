@@ -15,6 +15,7 @@
 #include "cli/archive.h"
 #include "cli/cli.h"
 #include "cli/debug.h"
+#include "cli/model.h"
 #include "cli/show.h"
 #include "common/json.h"
 
@@ -69,7 +70,9 @@ static const char *write_job(struct local *l, const char *kind, struct err *e)
     json_t *req = job_request(c, kind, e);
     if (!req)
         return NULL;
-    int rc = set_path(req, "model", c->words[0], e) || (c->words[1] && set_data(l, req, e)) ||
+    struct model_files m;
+    int rc = model_files(c, c->words[0], &m, e) || set_path(req, "model", m.onnx, e) ||
+             (c->words[1] && set_data(l, req, e)) ||
              (c->opt.calibration && set_path(req, "calibration_data", c->opt.calibration, e));
     if (!rc && json_dump_file(req, path, JSON_COMPACT))
         rc = err_errno(e, path, "The job file cannot be written");
@@ -125,10 +128,28 @@ static int read_events(struct local *l, int fd)
     return f ? fclose(f) : -1;
 }
 
+/* Ctrl-C ends the worker; this program lives on to take its folder away. */
+static volatile sig_atomic_t worker_pid;
+
+static void pass_on(int signal)
+{
+    if (worker_pid > 0)
+        kill(worker_pid, signal);
+}
+
+static void catch_signals(void)
+{
+    static const int caught[] = {SIGINT, SIGTERM, SIGHUP};
+    struct sigaction act = {.sa_handler = pass_on, .sa_flags = SA_RESTART};
+    for (size_t i = 0; i < sizeof caught / sizeof *caught; i++)
+        sigaction(caught[i], &act, NULL);
+}
+
 /* Runs the worker to its end: its wait status. */
 static int run_worker(struct local *l, const char *job, int *ret_status, struct err *e)
 {
     int fds[2];
+    catch_signals();
     if (pipe2(fds, O_CLOEXEC))
         return err_errno(e, "", "A pipe cannot be made");
     pid_t pid = fork();
@@ -136,6 +157,7 @@ static int run_worker(struct local *l, const char *job, int *ret_status, struct 
         return err_errno(e, "", "A process cannot be made");
     if (pid == 0)
         exec_worker(l, job, fds[1]);
+    worker_pid = pid;
     close(fds[1]);
     read_events(l, fds[0]);
     while (waitpid(pid, ret_status, 0) < 0 && errno == EINTR)

@@ -108,8 +108,9 @@ static const struct command {
     int (*run)(struct cli *c, struct err *e);
     const char *text, *more;
 } commands[] = {
-    {"model", "add", "FILE", 1, 1, O_NAME, cmd_model_add, "upload an ONNX model",
-     "Prints the model's id. A model that the server has already is not sent again.\n\n"
+    {"model", "add", "FILE|DIR", 1, 1, O_NAME, cmd_model_add, "upload an ONNX model",
+     "Prints the model's id. What the server has already is not sent again. DIR holds one .onnx\n"
+     "file and its external data: a model given as a folder works in every command.\n\n"
      "Example:\n  ptq model add yolop.onnx\n"},
     {"data", "add", "DIR|FILE", 1, 1, O_NAME | O_LABELS, cmd_data_add, "upload calibration data",
      "DIR holds one folder for each input of the model, with one npy file for each sample:\n"

@@ -10,6 +10,7 @@
 #include "cli/archive.h"
 #include "cli/cli.h"
 #include "cli/http.h"
+#include "cli/model.h"
 #include "cli/show.h"
 #include "common/json.h"
 #include "common/sha256.h"
@@ -76,25 +77,76 @@ static int put_file(struct cli *c, const char *path, const char *file, const cha
 
 /* ---- models ---- */
 
-/* The model, made of a blob that the server has, or of the file. */
-static int add_model(struct cli *c, const char *file, json_t **ret, struct err *e)
+/* Whether the server has the file; its digest as "sha256:<hex>". */
+static int find_blob(struct cli *c, const char *file, const char **ret_name, struct err *e)
 {
     struct digest d;
-    char hex[SHA256_HEX], blob[128], url[PATH_TEXT_MAX];
+    char hex[SHA256_HEX];
     if (hash_file(file, &d, e))
         return -1;
     digest_hex(&d, hex);
-    snprintf(blob, sizeof blob, "/v1/blobs/sha256:%s", hex);
-    int there = remote_find(cli_remote(c), "HEAD", blob, NULL, e);
-    if (there < 0)
-        return -1;
-    if (!there)
-        return put_file(c, "/v1/models", file, file, ret, e);
-    json_t *body = json_pack("{s:s}", "blob", blob + strlen("/v1/blobs/"));
+    *ret_name = arena_printf(&c->arena, "sha256:%s", hex);
+    return remote_find(cli_remote(c), "HEAD", arena_printf(&c->arena, "/v1/blobs/%s", *ret_name),
+                       NULL, e);
+}
+
+static int put_blob(struct cli *c, const char *file, const char **ret_name, struct err *e)
+{
+    int there = find_blob(c, file, ret_name, e);
+    if (there)
+        return there < 0 ? -1 : 0;
+    struct progress p = {0};
+    int rc = remote_upload(cli_remote(c), arena_printf(&c->arena, "/v1/blobs/%s", *ret_name), file,
+                           progress_bytes, &p, NULL, e);
+    progress_end(&p);
+    return rc;
+}
+
+/* The model of blobs that the server has. Takes external. */
+static int make_model(struct cli *c, const char *file, const char *blob, json_t *external,
+                      json_t **ret, struct err *e)
+{
+    char url[PATH_TEXT_MAX];
+    json_t *body = json_pack("{s:s, s:o*}", "blob", blob, "external_data", external);
     with_name(c, "/v1/models", file, url);
     int rc = remote_call(cli_remote(c), "POST", url, body, ret, e);
     json_decref(body);
     return rc;
+}
+
+static int add_split_model(struct cli *c, const struct model_files *m, json_t **ret, struct err *e)
+{
+    const char *blob;
+    json_t *external = json_array();
+    int rc = put_blob(c, m->onnx, &blob, e);
+    for (int i = 0; !rc && i < m->n_external; i++) {
+        const char *part;
+        rc = put_blob(c, m->external[i].path, &part, e);
+        if (!rc)
+            json_array_append_new(external, json_pack("{s:s, s:s}", "location",
+                                                      m->external[i].location, "blob", part));
+    }
+    if (rc) {
+        json_decref(external);
+        return -1;
+    }
+    return make_model(c, m->onnx, blob, external, ret, e);
+}
+
+/* The model, made of blobs that the server has, or of the file. */
+static int add_model(struct cli *c, const char *word, json_t **ret, struct err *e)
+{
+    struct model_files m;
+    const char *blob;
+    if (model_files(c, word, &m, e))
+        return -1;
+    if (m.n_external)
+        return add_split_model(c, &m, ret, e);
+    int there = find_blob(c, m.onnx, &blob, e);
+    if (there < 0)
+        return -1;
+    return there ? make_model(c, m.onnx, blob, NULL, ret, e)
+                 : put_file(c, "/v1/models", m.onnx, m.onnx, ret, e);
 }
 
 /* ---- data ---- */

@@ -60,7 +60,7 @@ static int write_lost(struct tx *tx, struct final *f, struct err *e)
     const struct outcome *o = &f->attempt->outcome;
     json_t *data =
         json_pack("{s:b, s:s, s:s, s:i, s:I, s:I}", "lost", 1, "code", err_slug(o->err.code),
-                  "detail", o->err.detail, "signal", o->signal, "attempt",
+                  "message", o->err.detail, "signal", o->signal, "attempt",
                   (json_int_t)f->attempt->row.attempt, "tasks", (json_int_t)o->tasks);
     if (!data)
         return err_set(e, ERR_INTERNAL, "", "The worker's end cannot be told.");

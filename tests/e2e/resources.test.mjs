@@ -1,9 +1,12 @@
 // Models, datasets and blobs.
 import assert from "node:assert/strict";
 import crypto from "node:crypto";
+import { execFile } from "node:child_process";
 import fs from "node:fs";
+import path from "node:path";
 import { after, before, test } from "node:test";
-import { demo } from "./lib/paths.mjs";
+import { promisify } from "node:util";
+import { build, demo } from "./lib/paths.mjs";
 import { digit, digits, floats, matmulModel, npy, tar, zip } from "./lib/files.mjs";
 import { CALIBRATE, Server } from "./lib/server.mjs";
 
@@ -84,6 +87,21 @@ test("a model with external data is put together from blobs", options, async () 
   const made = await server.expect(201, "POST", "/v1/models", JSON.stringify(body), { "Content-Type": "application/json" });
   assert.deepEqual(made.json.external_data, body.external_data);
   assert.equal(made.json.summary.counts.parameters, 64);
+});
+
+test("ptq takes a model as a folder, its external data beside it", options, async () => {
+  const weights = floats(64, (i) => Math.sin(i));
+  const folder = path.join(server.dir, "split");
+  fs.mkdirSync(path.join(folder, "parts"), { recursive: true });
+  fs.writeFileSync(path.join(folder, "model.onnx"), matmulModel(8, { external: { location: "parts/w.bin", offset: 0, length: weights.length } }));
+  const add = () => promisify(execFile)(path.join(build, "ptq"), ["model", "add", folder, "--url", `http://127.0.0.1:${server.port}`, "--json"]);
+  await assert.rejects(add(), /parts\/w\.bin/);
+  fs.writeFileSync(path.join(folder, "parts", "w.bin"), weights);
+  const made = JSON.parse((await add()).stdout);
+  assert.deepEqual(made.external_data, [{ location: "parts/w.bin", blob: digest(weights) }]);
+  assert.equal(JSON.parse((await add()).stdout).id, made.id);
+  fs.writeFileSync(path.join(folder, "other.onnx"), "");
+  await assert.rejects(add(), /more than one ONNX file/);
 });
 
 test("the forms of a dataset give the same samples", options, async () => {
