@@ -3,7 +3,7 @@
 # (OpenBLAS only), V=1 (show commands).
 MAKEFLAGS += --no-builtin-rules
 # All cores, unless told otherwise.
-ifeq ($(filter -j%,$(MAKEFLAGS)),)
+ifeq ($(MAKELEVEL)$(filter -j%,$(MAKEFLAGS)),0)
 MAKEFLAGS += -j$(shell nproc)
 endif
 SHELL  := /bin/bash

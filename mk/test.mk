@@ -4,7 +4,7 @@ PTQ_MODELS ?= $(abspath ../shared/models)
 # One BLAS thread: the tests fork, and run two at a time.
 unit_env := OPENBLAS_NUM_THREADS=1
 # Each part is a make of its own, which takes all cores; tally stands between, so no jobserver is shared.
-part := MAKEFLAGS= $(MAKE) --no-print-directory $(MAKEOVERRIDES)
+part := MAKELEVEL=0 MAKEFLAGS= $(MAKE) --no-print-directory $(MAKEOVERRIDES)
 
 obj_unit := $(call obj,$(src_unit))
 # A test needs no prototype: the table made from the symbols declares it.

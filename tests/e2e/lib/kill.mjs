@@ -102,7 +102,7 @@ export async function storm(server, id, { kills, seed, lost = [] }) {
     // each attempt store something, except when it kills the daemon, which does not count.
     const early = random() < 0.2;
     if (!early) await stored(server, id, 1 + Math.floor(random() * 6));
-    await delay(random() * 300);
+    await delay(random() * 150);
     if (TERMINAL.includes((await server.get(`/v1/jobs/${id}`)).json.state)) break;
     const workers = server.workers();
     const at = Date.now();
