@@ -37,6 +37,8 @@ LDFLAGS  += -fsanitize=address,undefined
 endif
 
 ifeq ($(FUZZ),1)
+# clang's half-precision conversions are in its own run-time library.
+rt_builtins := $(shell clang --rtlib=compiler-rt -print-libgcc-file-name)
 sanitizers := address,undefined,float-cast-overflow
 CFLAGS   += -Wno-unknown-pragmas -Wno-unknown-attributes -Wno-ignored-attributes -Wno-unknown-warning-option \
             -fsanitize=fuzzer-no-link,$(sanitizers) -fno-sanitize-recover=all -fno-omit-frame-pointer -DPTQ_SAN
@@ -90,7 +92,7 @@ $(B)/libcli.a: $(call obj,$(filter-out $(mains),$(src_cli)))
 $(B)/ptqd: $(call obj,server/main.c) $(B)/libserver.a $(B)/libcommon.a
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(libs_server) $(libs_common)
 $(B)/ptq-worker: $(call obj,worker/jobs/main.c) $(B)/libworker.a $(B)/libcommon.a
-	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(libs_worker) $(libs_common)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(libs_worker) $(libs_common) $(rt_builtins)
 $(B)/ptq: $(call obj,cli/main.c) $(B)/libcli.a $(B)/libcommon.a
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(libs_cli) $(libs_common)
 

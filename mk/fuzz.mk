@@ -9,8 +9,6 @@ fuzz: setup-test ## fuzz each parser for FUZZ_SECONDS (T=name: that one)
 	$(Q)$(MAKE) --no-print-directory FUZZ=1 fuzz-all
 
 ifeq ($(FUZZ),1)
-# clang's half-precision conversions are in its own run-time library.
-rt_builtins := $(shell clang --rtlib=compiler-rt -print-libgcc-file-name)
 fuzz-all: $(patsubst %,fuzz-%,$(if $(T),$(T),$(fuzzers)))
 fuzz-%: $(B)/fuzz_%
 	@mkdir -p $(B)/corpus/$*

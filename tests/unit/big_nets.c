@@ -190,7 +190,7 @@ static void make_branches(struct onnx_maker *m, int n)
     begin(m);
     maker_ints(m, "one", "", &one);
     maker_node(m, "Cast", "", "one", "yes", "to=i:9");
-    for (int i = 0; i < n / 2; i++) {
+    for (int i = 0; i < (n - 1) / 3; i++) {
         snprintf(out, sizeof out, "v%d", i);
         maker_body(m, "then_branch", &branch);
         maker_body(m, "else_branch", &branch);
