@@ -337,13 +337,29 @@ static int parse(struct cli *c, const struct command *k, char **argv, unsigned *
     return EXIT_OK;
 }
 
-/* The first word that is a command's name says what the letters mean. */
-static const struct command *guess_command(char **argv)
+/* The command of that name. A folder may be called "data": a name of two words is both. */
+static const struct command *find_command(char **word)
 {
-    for (; *argv; argv++)
-        for (int i = 0; i < N_COMMANDS; i++)
-            if (!strcmp(*argv, commands[i].name))
-                return &commands[i];
+    for (int i = 0; i < N_COMMANDS; i++)
+        if (!strcmp(*word, commands[i].name) &&
+            (!commands[i].noun || (word[1] && !strcmp(word[1], commands[i].noun))))
+            return &commands[i];
+    return NULL;
+}
+
+/* The first words that are a command's name say what the letters mean; *ret_tool: they name one of
+ * the debugger's tools (cli/debug.h). */
+static const struct command *guess_command(char **argv, bool *ret_tool)
+{
+    *ret_tool = false;
+    for (char **word = argv; *word; word++) {
+        const struct command *k = find_command(word);
+        if (k || (*ret_tool = debug_is_command(*word)))
+            return k;
+    }
+    for (int i = 0; *argv && i < N_COMMANDS; i++)
+        if (!strcmp(*argv, commands[i].name))
+            return &commands[i];
     return NULL;
 }
 
@@ -416,14 +432,15 @@ int main(int argc, char **argv)
     argv = with_command(&c.arena, argc, argv);
     if (argv[0] && !argv[1] && !strcmp(argv[0], "--version"))
         return puts("ptq " PTQ_VERSION) < 0;
-    for (char **word = argv; *word; word++)
-        if (!guess_command(argv) && debug_is_command(*word)) {
-            int ended = debug_command(&c, argv);
-            remote_free(c.remote);
-            arena_done(&c.arena);
-            return ended;
-        }
-    int status = parse(&c, guess_command(argv), argv, &seen);
+    bool tool;
+    const struct command *guess = guess_command(argv, &tool);
+    if (tool) {
+        int ended = debug_command(&c, argv);
+        remote_free(c.remote);
+        arena_done(&c.arena);
+        return ended;
+    }
+    int status = parse(&c, guess, argv, &seen);
     if (status)
         return status;
     const struct command *k = take_command(&c);

@@ -82,7 +82,7 @@ async function measure(dir, data, samples) {
 const count = (list) => Object.entries(list.reduce((o, t) => ({ ...o, [t]: (o[t] ?? 0) + 1 }), {})).map(([t, n]) => `${n} ${t}`).join(', ');
 
 // Debian's python3-onnx, where it is installed: its checker knows opsets up to 17.
-const hasChecker = spawnSync('/usr/bin/python3', ['-c', 'import onnx']).status === 0;
+const hasChecker = spawnSync('/usr/bin/python3', ['-c', 'import onnx; onnx.load']).status === 0;
 let checked = 0;
 function check(path) {
   const r = spawnSync('/usr/bin/python3', ['-c', 'import onnx, sys; onnx.checker.check_model(sys.argv[1])', path]);
